@@ -4,3 +4,4 @@ pub mod codec;
 pub mod env;
 pub mod ids;
 pub mod limits;
+pub mod pb;
