@@ -1,5 +1,6 @@
 //! ringbolt: an etcd-compatible metadata store. The map is `ARCHITECTURE.md`.
 
+pub mod btree;
 pub mod codec;
 pub mod env;
 pub mod ids;
