@@ -6,3 +6,4 @@ pub mod env;
 pub mod ids;
 pub mod limits;
 pub mod pb;
+pub mod wal;

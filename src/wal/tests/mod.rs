@@ -1,0 +1,4 @@
+mod crash;
+mod life;
+mod table;
+mod world;
