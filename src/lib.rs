@@ -6,4 +6,5 @@ pub mod env;
 pub mod ids;
 pub mod limits;
 pub mod pb;
+pub mod raft;
 pub mod wal;
