@@ -1,12 +1,15 @@
 //! ringbolt: an etcd-compatible metadata store. The map is `ARCHITECTURE.md`.
 
+pub mod apply;
 pub mod backend;
 pub mod btree;
 pub mod codec;
 pub mod env;
 pub mod ids;
+pub mod lease;
 pub mod limits;
 pub mod mvcc;
 pub mod pb;
 pub mod raft;
 pub mod wal;
+pub mod watch;
