@@ -11,6 +11,7 @@ pub mod http2;
 pub mod ids;
 pub mod lease;
 pub mod limits;
+pub mod metrics;
 pub mod mvcc;
 pub mod pb;
 pub mod raft;
