@@ -5,6 +5,7 @@ pub mod backend;
 pub mod btree;
 pub mod codec;
 pub mod env;
+pub mod group;
 pub mod grpc;
 pub mod http1;
 pub mod http2;

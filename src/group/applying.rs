@@ -1,0 +1,190 @@
+//! Driver. Committed entries to the state machine, their answers to whoever waits, their changes
+//! to the watch hub.
+
+use super::core::{Core, Failure, Waiter};
+use super::task::Shared;
+use super::ticket::{Answer, Refusal, Ticket};
+use crate::apply::{Alarm, ApplyError, Kind, Outcome, watch_events};
+use crate::env::{Env, Monotonic};
+use crate::ids::Term;
+use crate::pb::etcdserverpb::{AlarmRequest, CompactionRequest};
+use crate::raft::Committed;
+use prost::Message;
+
+impl<E: Env> Shared<E> {
+    /// A client's proposal enters the log, or is refused.
+    pub(super) fn propose_for(
+        &self,
+        core: &mut Core<E>,
+        kind: Kind,
+        body: &[u8],
+        cost: u64,
+        ticket: Ticket,
+    ) {
+        if cost > 0 {
+            if core.is_overfull() {
+                return self.outlet.answer(ticket, Answer::Refused(Refusal::NoSpace));
+            }
+            let raised = core.machine.alarms().is_raised(Alarm::NoSpace);
+            if raised || !core.machine.has_room(cost) {
+                core.raise_quota_alarm();
+                let answer = Answer::Applied(Err(ApplyError::NoSpace), core.stamp());
+                return self.outlet.answer(ticket, answer);
+            }
+        }
+        if let Err(refusal) = core.propose(kind, body, Waiter::Client(ticket)) {
+            self.outlet.answer(ticket, Answer::Refused(refusal));
+        }
+    }
+
+    /// Applies committed entries while the budget lasts; `true` when there were some.
+    pub(super) fn apply_slice(
+        &self,
+        core: &mut Core<E>,
+        budget: &mut usize,
+        now: Monotonic,
+    ) -> bool {
+        let mut progress = false;
+        while *budget > 0 && core.failure.is_none() {
+            let Some(entry) = core.committed.pop_front() else { break };
+            self.apply_one(core, entry, now);
+            *budget -= 1;
+            progress = true;
+        }
+        if progress {
+            core.node.applied(core.applied.0);
+        }
+        progress
+    }
+
+    fn apply_one(&self, core: &mut Core<E>, entry: Committed, now: Monotonic) {
+        let waiter = core.waiter_of(&entry);
+        if entry.data.is_empty() {
+            core.machine.advance(entry.index, entry.term);
+            core.applied = (entry.index, entry.term);
+            return;
+        }
+        let outcome = match core.machine.apply(entry.index, entry.term, &entry.data, now) {
+            Ok(Some(outcome)) => outcome,
+            // The tree file had it: replay after a start. Nobody waits for it.
+            Ok(None) => {
+                core.applied = (entry.index, entry.term);
+                return;
+            }
+            Err(fault) => {
+                core.fail(Failure::of_fault(&fault));
+                if let Waiter::Client(ticket) = waiter {
+                    self.outlet.answer(ticket, Answer::Refused(Refusal::Corrupt));
+                }
+                return;
+            }
+        };
+        core.applied = (entry.index, entry.term);
+        if let Some(changes) = &outcome.changes {
+            // The view is taken only when a watcher is there to ask for previous values: it makes
+            // the next write copy what it shares.
+            if core.watching.hub.has_live_watchers() {
+                let view = core.machine.store().view();
+                if let Err(error) = core.watching.hub.applied(watch_events(changes), &view) {
+                    return core.fail(Failure::of_read(&error));
+                }
+            }
+        }
+        self.settle(core, &entry, outcome, waiter);
+    }
+
+    /// What follows from an applied entry beside its changes.
+    fn settle(&self, core: &mut Core<E>, entry: &Committed, outcome: Outcome, waiter: Waiter) {
+        if outcome.raise_no_space {
+            core.raise_quota_alarm();
+        }
+        if outcome.kind == Kind::Alarm {
+            core.quota_alarm_proposed = false;
+        }
+        if let Some(lease) = outcome.revoked {
+            self.note_revoked(core, lease);
+        }
+        if let Some(revision) = outcome.compacted {
+            tracing::info!(group = core.options.group.0, revision, "scheduled compaction");
+        }
+        core.count(&outcome);
+        let Waiter::Client(ticket) = waiter else { return };
+        let physical = outcome.compacted.is_some()
+            && entry_body::<CompactionRequest>(entry).is_some_and(|request| request.physical);
+        let answer = Answer::Applied(outcome.result, core.stamp());
+        if physical {
+            core.compactions.push((ticket, answer));
+        } else {
+            self.outlet.answer(ticket, answer);
+        }
+    }
+}
+
+/// The protobuf message of an entry that was applied, so it is known to be one.
+pub(super) fn entry_body<M: Message + Default>(entry: &Committed) -> Option<M> {
+    let entry = crate::apply::Entry::decode(&entry.data).ok()?;
+    M::decode(entry.body).ok()
+}
+
+impl<E: Env> Core<E> {
+    /// Who waits for `entry`. Proposals of this leader stand in log order.
+    fn waiter_of(&mut self, entry: &Committed) -> Waiter {
+        match self.pending.front() {
+            Some(first) if first.index == entry.index => {
+                let pending = self.pending.pop_front().expect("just seen");
+                // Another leader's entry in this place: ours was lost. One voter never sees it.
+                assert_eq!(pending.term, entry.term, "a single voter loses no proposal");
+                pending.waiter
+            }
+            first => {
+                assert!(first.is_none_or(|first| first.index > entry.index), "in log order");
+                Waiter::Nobody
+            }
+        }
+    }
+
+    /// This member leads from now on: leases start to run.
+    pub(super) fn elected(&mut self, term: Term) {
+        tracing::info!(
+            group = self.options.group.0,
+            member = %format_args!("{:x}", self.options.member.0),
+            term = term.0,
+            "became leader"
+        );
+        self.metrics.leader_changes_seen.add(1);
+        self.metrics.is_leader.set(1);
+        self.metrics.has_leader.set(1);
+        self.became_leader = true;
+    }
+
+    /// Raises the space alarm through the log, once.
+    fn raise_quota_alarm(&mut self) {
+        if self.quota_alarm_proposed || self.machine.alarms().is_raised(Alarm::NoSpace) {
+            return;
+        }
+        tracing::warn!(
+            group = self.options.group.0,
+            quota_bytes = self.machine.quota().bytes(),
+            size_bytes = self.machine.store().size_bytes(),
+            "the space quota is used up: raising the NOSPACE alarm"
+        );
+        let request = AlarmRequest {
+            action: crate::pb::etcdserverpb::alarm_request::AlarmAction::Activate as i32,
+            member_id: self.options.member.0,
+            alarm: crate::pb::etcdserverpb::AlarmType::Nospace as i32,
+        };
+        let proposed = self.propose(Kind::Alarm, &request.encode_to_vec(), Waiter::Nobody);
+        self.quota_alarm_proposed = proposed.is_ok();
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        match outcome.kind {
+            Kind::Put => self.metrics.puts.add(1),
+            Kind::DeleteRange => self.metrics.deletes.add(1),
+            Kind::Txn => self.metrics.txns.add(1),
+            Kind::LeaseGrant => self.metrics.lease_granted.add(1),
+            Kind::LeaseRevoke => self.metrics.lease_revoked.add(1),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Driver. Beside the turn: tree commits, compaction, giving space back. Each in slices, each
+//! woken through the reactor, so that the core serves others in between.
+
+use super::core::Failure;
+use super::task::Shared;
+use super::ticket::Answer;
+use crate::backend::CommitProgress;
+use crate::btree::{self, Plan, Step};
+use crate::env::{Env, TreeFile};
+use crate::limits::group as limits;
+use crate::mvcc::CompactProgress;
+use std::io;
+use std::rc::Rc;
+
+impl<E: Env> Shared<E> {
+    /// Moves what is applied into the tree file, and lets the log go. Owns the file's writing.
+    pub(super) async fn commit(self: Rc<Self>, file: E::TreeFile) {
+        loop {
+            self.commit_wake.wait().await;
+            loop {
+                if self.core.borrow().failure.is_some() {
+                    return;
+                }
+                let stopping = self.stopping.get();
+                let began = self.commit_begin();
+                if began && let Err(failure) = self.commit_once(&file).await {
+                    self.core.borrow_mut().fail(failure);
+                    self.wake.notify();
+                    return;
+                }
+                self.answer_compactions();
+                if !began && stopping {
+                    // Everything applied is in the file: the next start replays nothing.
+                    return;
+                }
+                if !began && self.defragment.borrow().is_empty() {
+                    break;
+                }
+                if !self.defragment.borrow().is_empty()
+                    && let Err(failure) = self.defragment_once(&file).await
+                {
+                    self.core.borrow_mut().fail(failure);
+                    self.wake.notify();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn commit_begin(&self) -> bool {
+        let now = self.env.now();
+        let core = &mut *self.core.borrow_mut();
+        if !(core.wants_commit(now) || self.stopping.get()) {
+            return false;
+        }
+        core.commit_asked = false;
+        core.dirty_since = None;
+        core.log_bytes_since_commit = 0;
+        core.machine.store_mut().commit_begin()
+    }
+
+    async fn commit_once(&self, file: &E::TreeFile) -> Result<(), Failure> {
+        let began = self.env.now();
+        let plan = loop {
+            let slice = {
+                let core = &mut *self.core.borrow_mut();
+                core.machine.store_mut().commit_slice(limits::COMMIT_SLICE)
+            };
+            match slice {
+                Ok(CommitProgress::Plan(plan)) => break plan,
+                Ok(CommitProgress::More) => self.env.next_pass().await,
+                Err(corrupt) => return Err(Failure::Damaged(corrupt.to_string())),
+            }
+        };
+        let receipt = self.execute(plan, file).await?;
+        let core = &mut *self.core.borrow_mut();
+        let index = core.machine.store_mut().committed(receipt);
+        core.log.release(core.options.group, index);
+        core.node.compact(index);
+        if core.machine.store().compact_pending() {
+            self.compact_wake.notify();
+        }
+        core.metrics.backend_commit.observe((self.env.now() - began).as_nanos() as u64);
+        Ok(())
+    }
+
+    /// Writes a plan. Room is taken first, and only that step may fail for want of space and be
+    /// tried again: nothing of the plan is written yet, and the log holds everything.
+    async fn execute(
+        &self,
+        mut plan: Plan,
+        file: &E::TreeFile,
+    ) -> Result<btree::Receipt, Failure> {
+        let grows = match plan.steps.first() {
+            Some(Step::SetSize(size)) if *size > file.size() => Some(*size),
+            _ => None,
+        };
+        if let Some(size) = grows {
+            plan.steps.remove(0);
+            self.grow(file, size).await?;
+        }
+        let failed = |error: io::Error| Failure::TreeFile(error.to_string());
+        btree::execute(plan, file).await.map_err(failed)
+    }
+
+    async fn grow(&self, file: &E::TreeFile, size: u64) -> Result<(), Failure> {
+        loop {
+            let error = match file.set_size(size).await {
+                Ok(()) => {
+                    let core = &mut *self.core.borrow_mut();
+                    if std::mem::take(&mut core.tree_full) {
+                        tracing::info!(group = core.options.group.0, "disk has room again");
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let full = matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            );
+            if !full || self.stopping.get() {
+                return Err(Failure::TreeFile(error.to_string()));
+            }
+            {
+                let core = &mut *self.core.borrow_mut();
+                if !std::mem::replace(&mut core.tree_full, true) {
+                    tracing::error!(
+                        group = core.options.group.0,
+                        wanted_bytes = size,
+                        error = %error,
+                        "disk full: the tree file cannot grow; writes go on until memory for \
+                         them is used up, reads go on"
+                    );
+                }
+            }
+            self.env.sleep(limits::FULL_DISK_RETRY).await;
+        }
+    }
+
+    /// Compacts slice by slice.
+    pub(super) async fn compact(self: Rc<Self>) {
+        loop {
+            self.compact_wake.wait().await;
+            loop {
+                if self.stopping.get() || self.core.borrow().failure.is_some() {
+                    return;
+                }
+                {
+                    let core = &mut *self.core.borrow_mut();
+                    let store = core.machine.store_mut();
+                    if !store.compact_pending() {
+                        break;
+                    }
+                    match store.compact_slice(limits::COMPACT_SLICE_ENTRIES) {
+                        Ok(CompactProgress::More) => {}
+                        Ok(CompactProgress::WaitsForCommit) => {
+                            // `commit_once` wakes this task again.
+                            core.commit_asked = true;
+                            self.commit_wake.notify();
+                            break;
+                        }
+                        Ok(CompactProgress::Done) => {
+                            let revision = store.compact_finished();
+                            tracing::info!(
+                                group = core.options.group.0,
+                                compact_revision = revision,
+                                "finished scheduled compaction"
+                            );
+                            core.commit_asked |= !core.compactions.is_empty();
+                            self.commit_wake.notify();
+                        }
+                        Err(corrupt) => {
+                            core.fail(Failure::Damaged(corrupt.to_string()));
+                            self.wake.notify();
+                            return;
+                        }
+                    }
+                }
+                self.env.next_pass().await;
+            }
+        }
+    }
+
+    /// Physical compactions are answered once their work is in the tree file.
+    fn answer_compactions(&self) {
+        let core = &mut *self.core.borrow_mut();
+        if core.compactions.is_empty() || core.machine.store().compact_pending() {
+            return;
+        }
+        if core.machine.store().is_changed() {
+            core.commit_asked = true;
+            return;
+        }
+        for (ticket, answer) in std::mem::take(&mut core.compactions) {
+            self.outlet.answer(ticket, answer);
+        }
+    }
+
+    /// Gives free pages back to the file system, then answers who asked.
+    async fn defragment_once(&self, file: &E::TreeFile) -> Result<(), Failure> {
+        let tickets = self.defragment.take();
+        let _ = file;
+        for ticket in tickets {
+            self.outlet.answer(ticket, Answer::Defragmented);
+        }
+        Ok(())
+    }
+}
+
