@@ -16,5 +16,7 @@ pub mod metrics;
 pub mod mvcc;
 pub mod pb;
 pub mod raft;
+pub mod runtime;
+pub mod sim;
 pub mod wal;
 pub mod watch;
