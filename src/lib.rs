@@ -4,6 +4,7 @@ pub mod apply;
 pub mod backend;
 pub mod btree;
 pub mod codec;
+pub mod config;
 pub mod env;
 pub mod group;
 pub mod grpc;
