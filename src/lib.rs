@@ -1,5 +1,6 @@
 //! ringbolt: an etcd-compatible metadata store. The map is `ARCHITECTURE.md`.
 
+pub mod api;
 pub mod apply;
 pub mod backend;
 pub mod btree;
@@ -18,6 +19,7 @@ pub mod mvcc;
 pub mod pb;
 pub mod raft;
 pub mod runtime;
+pub mod server;
 pub mod sim;
 pub mod wal;
 pub mod watch;
