@@ -3,6 +3,7 @@
 pub mod api;
 pub mod apply;
 pub mod backend;
+pub mod bench;
 pub mod btree;
 pub mod client;
 pub mod codec;

@@ -41,17 +41,19 @@ impl Asks {
 impl<E: Env> Desk<E> {
     /// Asks the group and waits.
     pub(super) async fn ask(&self, query: Query) -> Answer {
-        self.submit_and_wait(|ticket| Input::Query(query, ticket)).await
+        self.submit_and_wait(|ticket| Input::Query(query, ticket))
+            .await
     }
 
     /// Proposes and waits until it is applied.
-    pub(super) async fn propose(
-        &self,
-        kind: crate::apply::Kind,
-        body: Bytes,
-        cost: u64,
-    ) -> Answer {
-        self.submit_and_wait(|ticket| Input::Propose { kind, body, cost, ticket }).await
+    pub(super) async fn propose(&self, kind: crate::apply::Kind, body: Bytes, cost: u64) -> Answer {
+        self.submit_and_wait(|ticket| Input::Propose {
+            kind,
+            body,
+            cost,
+            ticket,
+        })
+        .await
     }
 
     async fn submit_and_wait(&self, input: impl FnOnce(Ticket) -> Input) -> Answer {
@@ -64,7 +66,11 @@ impl<E: Env> Desk<E> {
         let ask = Rc::new(Ask::default());
         asks.waiting.borrow_mut().insert(number, Rc::clone(&ask));
         let stream = StreamId(number);
-        let ticket = Ticket { core: self.shared.env.core(), conn: ask_conn(), stream };
+        let ticket = Ticket {
+            core: self.shared.env.core(),
+            conn: ask_conn(),
+            stream,
+        };
         if let Err(refusal) = self.shared.route.submit(input(ticket)) {
             asks.waiting.borrow_mut().remove(&number);
             return Answer::Refused(refusal);

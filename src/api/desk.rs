@@ -5,8 +5,8 @@ use super::conn::{Call, CallState, Conn};
 use super::errors::EtcdError;
 use super::header::Origin;
 use crate::env::{Env, Monotonic};
-use crate::grpc::{Code, Event, GrpcConnection, GrpcSettings, MethodId, MethodTable, Status};
 use crate::group::{Answer, Input, Refusal, Stamp, Ticket};
+use crate::grpc::{Code, Event, GrpcConnection, GrpcSettings, MethodId, MethodTable, Status};
 use crate::http2::ConnectionError;
 use crate::ids::{ConnId, StreamId};
 use crate::metrics::{CoreMetrics, Metrics};
@@ -49,7 +49,9 @@ pub struct Desk<E: Env> {
 
 impl<E: Env> Clone for Desk<E> {
     fn clone(&self) -> Desk<E> {
-        Desk { shared: Rc::clone(&self.shared) }
+        Desk {
+            shared: Rc::clone(&self.shared),
+        }
     }
 }
 
@@ -68,14 +70,11 @@ pub(super) struct Shared<E: Env> {
 }
 
 impl<E: Env> Desk<E> {
-    pub fn new(
-        env: E,
-        facts: Arc<Facts>,
-        route: Rc<dyn Route>,
-        metrics: Arc<Metrics>,
-    ) -> Desk<E> {
-        let paths: Vec<_> =
-            METHODS.iter().map(|info| (info.path, MethodId(info.method as u16))).collect();
+    pub fn new(env: E, facts: Arc<Facts>, route: Rc<dyn Route>, metrics: Arc<Metrics>) -> Desk<E> {
+        let paths: Vec<_> = METHODS
+            .iter()
+            .map(|info| (info.path, MethodId(info.method as u16)))
+            .collect();
         let shared = Shared {
             metrics: metrics.core(env.core()),
             all_metrics: metrics,
@@ -88,7 +87,9 @@ impl<E: Env> Desk<E> {
             asks: Asks::default(),
             scratch: RefCell::default(),
         };
-        Desk { shared: Rc::new(shared) }
+        Desk {
+            shared: Rc::new(shared),
+        }
     }
 
     /// Takes a connection in.
@@ -122,7 +123,10 @@ impl<E: Env> Desk<E> {
     pub fn call_count(&self) -> usize {
         let waits = |call: &Call| !matches!(call.state, CallState::Watch { .. });
         let conns = self.shared.conns.borrow();
-        conns.values().map(|conn| conn.calls.borrow().values().filter(|c| waits(c)).count()).sum()
+        conns
+            .values()
+            .map(|conn| conn.calls.borrow().values().filter(|c| waits(c)).count())
+            .sum()
     }
 
     /// Every connection finishes its calls and closes.
@@ -135,7 +139,10 @@ impl<E: Env> Desk<E> {
     /// Takes what the socket brought. After an `Err` the output is to be sent and the connection
     /// closed.
     pub fn receive(&self, conn: &Rc<Conn>, bytes: &[u8]) -> Result<(), ConnectionError> {
-        self.shared.metrics.client_received_bytes.add(bytes.len() as u64);
+        self.shared
+            .metrics
+            .client_received_bytes
+            .add(bytes.len() as u64);
         let now = self.shared.env.now();
         let result = conn.grpc.borrow_mut().receive(bytes, now);
         self.events(conn, now);
@@ -148,7 +155,12 @@ impl<E: Env> Desk<E> {
             let event = conn.grpc.borrow_mut().poll_event();
             let Some(event) = event else { break };
             match event {
-                Event::Request { stream, method, metadata, .. } => {
+                Event::Request {
+                    stream,
+                    method,
+                    metadata,
+                    ..
+                } => {
                     let method = METHODS[usize::from(method.0)].method;
                     self.shared.metrics.grpc.started(method);
                     if let Some(version) = &metadata.client_api_version
@@ -183,18 +195,32 @@ impl<E: Env> Desk<E> {
     fn begin(&self, conn: &Conn, stream: StreamId, method: Method, now: Monotonic) {
         let state = match method {
             Method::Watch => CallState::Watch { undrained: 0 },
-            Method::LeaseKeepAlive => CallState::KeepAlive { waiting: 0, half_closed: false },
+            Method::LeaseKeepAlive => CallState::KeepAlive {
+                waiting: 0,
+                half_closed: false,
+            },
             _ => CallState::Message,
         };
-        conn.calls.borrow_mut().insert(stream, Call { method, began: now, state });
+        conn.calls.borrow_mut().insert(
+            stream,
+            Call {
+                method,
+                began: now,
+                state,
+            },
+        );
     }
 
     /// One whole message of a call.
     fn message(&self, conn: &Rc<Conn>, stream: StreamId, bytes: bytes::Bytes) {
-        let call = conn.calls.borrow().get(&stream).map(|call| {
-            (call.method, matches!(call.state, CallState::Message))
-        });
-        let Some((method, expected)) = call else { return };
+        let call = conn
+            .calls
+            .borrow()
+            .get(&stream)
+            .map(|call| (call.method, matches!(call.state, CallState::Message)));
+        let Some((method, expected)) = call else {
+            return;
+        };
         self.shared.metrics.grpc.received(method);
         match method {
             Method::Watch => self.watch_message(conn, stream, bytes),
@@ -213,11 +239,19 @@ impl<E: Env> Desk<E> {
     }
 
     fn half_closed(&self, conn: &Rc<Conn>, stream: StreamId) {
-        let over = match conn.calls.borrow_mut().get_mut(&stream).map(|call| &mut call.state) {
+        let over = match conn
+            .calls
+            .borrow_mut()
+            .get_mut(&stream)
+            .map(|call| &mut call.state)
+        {
             Some(CallState::Message) => {
                 Some(Status::new(Code::Internal, "the request has no message"))
             }
-            Some(CallState::KeepAlive { waiting, half_closed }) => {
+            Some(CallState::KeepAlive {
+                waiting,
+                half_closed,
+            }) => {
                 *half_closed = true;
                 (*waiting == 0).then_some(Status::OK)
             }
@@ -248,7 +282,12 @@ impl<E: Env> Desk<E> {
 
     fn writable(&self, conn: &Conn, stream: StreamId) {
         let mut drained = 0;
-        match conn.calls.borrow_mut().get_mut(&stream).map(|call| &mut call.state) {
+        match conn
+            .calls
+            .borrow_mut()
+            .get_mut(&stream)
+            .map(|call| &mut call.state)
+        {
             Some(CallState::Task(writable)) => writable.notify(),
             Some(CallState::Watch { undrained }) => drained = std::mem::take(undrained),
             _ => {}
@@ -287,7 +326,11 @@ impl<E: Env> Desk<E> {
         let now = self.shared.env.now();
         let conns: Vec<_> = self.shared.conns.borrow().values().cloned().collect();
         for conn in conns {
-            let due = conn.grpc.borrow().next_deadline().is_some_and(|at| at <= now);
+            let due = conn
+                .grpc
+                .borrow()
+                .next_deadline()
+                .is_some_and(|at| at <= now);
             if due {
                 let result = conn.grpc.borrow_mut().tick(now);
                 self.events(&conn, now);
@@ -316,8 +359,17 @@ impl<E: Env> Desk<E> {
     }
 
     /// Hands an input to the group for a call, or fails the call.
-    pub(super) fn submit(&self, conn: &Conn, stream: StreamId, input: impl FnOnce(Ticket) -> Input) {
-        let ticket = Ticket { core: self.shared.env.core(), conn: conn.id, stream };
+    pub(super) fn submit(
+        &self,
+        conn: &Conn,
+        stream: StreamId,
+        input: impl FnOnce(Ticket) -> Input,
+    ) {
+        let ticket = Ticket {
+            core: self.shared.env.core(),
+            conn: conn.id,
+            stream,
+        };
         if let Err(refusal) = self.shared.route.submit(input(ticket)) {
             self.fail(conn, stream, refusal.into());
         }
@@ -338,7 +390,9 @@ impl<E: Env> Desk<E> {
         size: usize,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
-        let Some(call) = conn.calls.borrow_mut().remove(&stream) else { return };
+        let Some(call) = conn.calls.borrow_mut().remove(&stream) else {
+            return;
+        };
         conn.grpc.borrow_mut().reply_unary(stream, size, encode);
         self.shared.metrics.grpc.sent(call.method);
         self.count_handled(&call, Code::Ok);
@@ -353,7 +407,9 @@ impl<E: Env> Desk<E> {
 
     /// Ends a call.
     pub(super) fn finish(&self, conn: &Conn, stream: StreamId, status: &Status) {
-        let Some(call) = conn.calls.borrow_mut().remove(&stream) else { return };
+        let Some(call) = conn.calls.borrow_mut().remove(&stream) else {
+            return;
+        };
         conn.grpc.borrow_mut().finish(stream, status);
         self.count_handled(&call, status.code);
         self.abandon(conn, stream, call);
@@ -363,6 +419,9 @@ impl<E: Env> Desk<E> {
     fn count_handled(&self, call: &Call, code: Code) {
         let time = self.shared.env.now() - call.began;
         let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.shared.metrics.grpc.handled(call.method, u32::from(code.number()), time_ns);
+        self.shared
+            .metrics
+            .grpc
+            .handled(call.method, u32::from(code.number()), time_ns);
     }
 }

@@ -15,7 +15,11 @@ pub struct Origin {
 impl Origin {
     /// For answers that are encoded by hand.
     pub fn header(&self, stamp: Stamp) -> Header {
-        Header { cluster: self.cluster, member: self.member, term: stamp.term }
+        Header {
+            cluster: self.cluster,
+            member: self.member,
+            term: stamp.term,
+        }
     }
 
     /// For answers that prost encodes.

@@ -3,8 +3,8 @@
 use super::conn::{CallState, Conn};
 use super::desk::Desk;
 use crate::env::Env;
-use crate::grpc::Status;
 use crate::group::{Input, Query, Stamp};
+use crate::grpc::Status;
 use crate::ids::{LeaseId, StreamId};
 use crate::pb::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 use bytes::Bytes;
@@ -33,18 +33,33 @@ impl<E: Env> Desk<E> {
         ttl: i64,
         stamp: Stamp,
     ) {
-        let over = match conn.calls.borrow_mut().get_mut(&stream).map(|call| &mut call.state) {
-            Some(CallState::KeepAlive { waiting, half_closed }) => {
+        let over = match conn
+            .calls
+            .borrow_mut()
+            .get_mut(&stream)
+            .map(|call| &mut call.state)
+        {
+            Some(CallState::KeepAlive {
+                waiting,
+                half_closed,
+            }) => {
                 *waiting -= 1;
                 *half_closed && *waiting == 0
             }
             _ => return,
         };
         let header = self.shared.facts.origin.message(stamp);
-        let response = LeaseKeepAliveResponse { header, id: id.0, ttl };
+        let response = LeaseKeepAliveResponse {
+            header,
+            id: id.0,
+            ttl,
+        };
         let encode = |out: &mut Vec<u8>| response.encode(out).expect("a vector grows");
         conn.grpc.borrow_mut().reply(stream, encode);
-        self.shared.metrics.grpc.sent(crate::pb::Method::LeaseKeepAlive);
+        self.shared
+            .metrics
+            .grpc
+            .sent(crate::pb::Method::LeaseKeepAlive);
         if over {
             self.finish(conn, stream, &Status::OK);
         }

@@ -9,8 +9,8 @@ use crate::apply::{
     validate,
 };
 use crate::env::Env;
-use crate::grpc::{Code, Status};
 use crate::group::{Input, Query, Stamp};
+use crate::grpc::{Code, Status};
 use crate::ids::StreamId;
 use crate::limits::server as limits;
 use crate::mvcc::{Progress, RangeError, RangeResponseSink, RangeScan, View};
@@ -111,7 +111,12 @@ impl<E: Env> Desk<E> {
             return self.fail(conn, stream, EtcdError::RequestTooLarge);
         }
         self.wait_for(conn, stream, CallState::Applied);
-        self.submit(conn, stream, |ticket| Input::Propose { kind, body, cost, ticket });
+        self.submit(conn, stream, |ticket| Input::Propose {
+            kind,
+            body,
+            cost,
+            ticket,
+        });
     }
 
     fn read_call(&self, conn: &Rc<Conn>, stream: StreamId, read: Read, linearizable: bool) {
@@ -119,20 +124,27 @@ impl<E: Env> Desk<E> {
         if let Some((view, stamp)) = self.shared.route.view_now() {
             return self.read(conn, stream, view, stamp);
         }
-        self.submit(conn, stream, |ticket| Input::Query(Query::View { linearizable }, ticket));
+        self.submit(conn, stream, |ticket| {
+            Input::Query(Query::View { linearizable }, ticket)
+        });
     }
 
     /// The view that a call waited for is here.
     pub(super) fn read(&self, conn: &Rc<Conn>, stream: StreamId, view: View, stamp: Stamp) {
         let read = {
             let mut calls = conn.calls.borrow_mut();
-            let Some(call) = calls.get_mut(&stream) else { return };
+            let Some(call) = calls.get_mut(&stream) else {
+                return;
+            };
             match std::mem::replace(&mut call.state, CallState::Applied) {
                 CallState::View(read) => *read,
                 // Timed out and answered, and the stream number belongs to nobody else.
                 other => return call.state = other,
             }
         };
+        if stamp.corrupt {
+            return self.fail(conn, stream, EtcdError::Corrupt);
+        }
         self.shared.metrics.ranges.inc();
         match read {
             Read::Range(request) => self.read_range(conn, stream, request, view, stamp),

@@ -34,7 +34,12 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 impl PlainAnswer {
     fn text(status: u16, body: impl Into<String>) -> PlainAnswer {
-        PlainAnswer { status, content_type: TEXT, extra: None, body: body.into() }
+        PlainAnswer {
+            status,
+            content_type: TEXT,
+            extra: None,
+            body: body.into(),
+        }
     }
 
     /// The header fields, names in lower case.
@@ -47,7 +52,10 @@ impl PlainAnswer {
 
 impl PlainRequest {
     fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.query.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .filter(move |(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
     }
 
     fn has(&self, key: &str) -> bool {
@@ -103,7 +111,9 @@ impl<E: Env> Desk<E> {
         self.shared.env.spawn(async move {
             let answer = desk.plain(&request).await;
             let body = answer.body.as_bytes();
-            conn.grpc.borrow_mut().plain_reply(stream, answer.status, &answer.fields(), body);
+            conn.grpc
+                .borrow_mut()
+                .plain_reply(stream, answer.status, &answer.fields(), body);
             conn.flush.notify();
         });
     }
@@ -147,7 +157,12 @@ impl<E: Env> Desk<E> {
             "{{\"etcdserver\":\"{}\",\"etcdcluster\":\"{}\",\"storage\":\"{}\"}}",
             facts.version, facts.cluster_version, facts.cluster_version
         );
-        PlainAnswer { status: 200, content_type: "application/json", extra: None, body }
+        PlainAnswer {
+            status: 200,
+            content_type: "application/json",
+            extra: None,
+            body,
+        }
     }
 
     /// Alarms first, then the leader, then a read.
@@ -182,16 +197,24 @@ impl<E: Env> Desk<E> {
         if !serializable && status.leader == 0 {
             return Some("RAFT NO LEADER".into());
         }
-        self.probe(!serializable).await.err().map(|error| format!("RANGE ERROR:{error}"))
+        self.probe(!serializable)
+            .await
+            .err()
+            .map(|error| format!("RANGE ERROR:{error}"))
     }
 
     /// Reads one key, as a client would.
     async fn probe(&self, linearizable: bool) -> Result<(), String> {
-        let (view, _) = self.view(linearizable).await.map_err(|error| error.to_string())?;
+        let (view, _) = self
+            .view(linearizable)
+            .await
+            .map_err(|error| error.to_string())?;
         let spec = RangeSpec::single(Bytes::from_static(b"health"));
         let mut scan = RangeScan::new(view, spec).map_err(|error| error.to_string())?;
         let mut found: Vec<Bytes> = Vec::new();
-        scan.slice(1, &mut found).map(|_| ()).map_err(|error| error.to_string())
+        scan.slice(1, &mut found)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     }
 
     async fn run_check(&self, check: Check) -> Result<(), String> {
@@ -238,7 +261,9 @@ impl<E: Env> Desk<E> {
                 continue;
             }
             let result = self.run_check(check).await;
-            self.shared.all_metrics.count_check(kind, name, result.is_ok());
+            self.shared
+                .all_metrics
+                .count_check(kind, name, result.is_ok());
             match result {
                 Ok(()) => lines.push_str(&format!("[+]{name} ok\n")),
                 Err(error) => {

@@ -12,7 +12,10 @@ pub struct Tail {
 
 impl Tail {
     pub fn of(totals: &RangeTotals) -> Tail {
-        Tail { more: totals.more, count: totals.count }
+        Tail {
+            more: totals.more,
+            count: totals.count,
+        }
     }
 
     pub fn size(&self) -> usize {
@@ -36,7 +39,10 @@ pub struct ChunkSize {
 impl ChunkSize {
     /// Ten keys first: the size of a value is not known yet.
     pub fn new(target_bytes: usize) -> ChunkSize {
-        ChunkSize { keys: 10, target_bytes }
+        ChunkSize {
+            keys: 10,
+            target_bytes,
+        }
     }
 
     pub fn keys(&self) -> usize {
@@ -74,11 +80,17 @@ mod tests {
     // Catches: zero-valued fields on the wire, which etcd leaves out.
     #[test]
     fn an_empty_tail_has_no_bytes() {
-        let tail = Tail { more: false, count: 0 };
+        let tail = Tail {
+            more: false,
+            count: 0,
+        };
         let mut out = Vec::new();
         tail.put(&mut out);
         assert_eq!((out.len(), tail.size()), (0, 0));
-        let tail = Tail { more: true, count: 300 };
+        let tail = Tail {
+            more: true,
+            count: 300,
+        };
         tail.put(&mut out);
         assert_eq!(out.len(), tail.size());
     }

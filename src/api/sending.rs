@@ -6,8 +6,8 @@ use super::errors::EtcdError;
 use super::range::{ChunkSize, Tail};
 use crate::apply::range_spec;
 use crate::env::{Env, Notify};
-use crate::grpc::Status;
 use crate::group::Stamp;
+use crate::grpc::Status;
 use crate::ids::StreamId;
 use crate::limits::server as limits;
 use crate::mvcc::{Corrupt, Progress, RangeError, RangeResponseSink, RangeScan, RangeSpec, View};
@@ -49,7 +49,9 @@ impl<E: Env> Desk<E> {
         let room = Notify::new();
         self.wait_for(&conn, stream, CallState::Task(room.clone()));
         self.shared.env.spawn(async move {
-            let sent = desk.send_parts(&conn, stream, request, view, stamp, &room).await;
+            let sent = desk
+                .send_parts(&conn, stream, request, view, stamp, &room)
+                .await;
             desk.end_sending(&conn, stream, sent);
         });
     }
@@ -144,7 +146,9 @@ impl<E: Env> Desk<E> {
         self.wait_for(&conn, stream, CallState::Task(room.clone()));
         self.shared.env.spawn(async move {
             let spec = range_spec(&request);
-            let sent = desk.send_stream(&conn, stream, spec, view, stamp, &room).await;
+            let sent = desk
+                .send_stream(&conn, stream, spec, view, stamp, &room)
+                .await;
             desk.end_sending(&conn, stream, sent);
         });
     }
@@ -183,7 +187,11 @@ impl<E: Env> Desk<E> {
             }
             size.sent(kvs.len());
             let tail = last.then(|| Tail::of(&scan.totals().expect("the scan is done")));
-            let header_size = if last { header.field_size(stamp.revision) } else { 0 };
+            let header_size = if last {
+                header.field_size(stamp.revision)
+            } else {
+                0
+            };
             let inner = header_size + kvs.len() + tail.map_or(0, |tail| tail.size());
             let more = conn.grpc.borrow_mut().reply(stream, |out| {
                 crate::codec::put_message_header(out, 1, inner);
@@ -195,7 +203,10 @@ impl<E: Env> Desk<E> {
                     tail.put(out);
                 }
             });
-            self.shared.metrics.grpc.sent(crate::pb::Method::RangeStream);
+            self.shared
+                .metrics
+                .grpc
+                .sent(crate::pb::Method::RangeStream);
             conn.flush.notify();
             self.wait_for_room(conn, stream, more, room).await?;
             if last {

@@ -6,8 +6,8 @@ use super::desk::Desk;
 use super::errors::EtcdError;
 use crate::apply::{Kind, Response, quota};
 use crate::env::{Env, Notify};
-use crate::grpc::{Code, Status};
 use crate::group::{Answer, Query, Stamp};
+use crate::grpc::{Code, Status};
 use crate::ids::{LeaseId, StreamId};
 use crate::lease::lease_id_from;
 use crate::limits::server as limits;
@@ -87,8 +87,10 @@ impl<E: Env> Desk<E> {
             Method::MoveLeader => Err(EtcdError::BadLeaderTransferee.into()),
             _ => {
                 let info = crate::pb::METHODS[method as usize];
-                let text =
-                    format!("method {} of service {} is not served", info.name, info.service);
+                let text = format!(
+                    "method {} of service {} is not served",
+                    info.name, info.service
+                );
                 Err(CallError::Other(Code::Unimplemented, text))
             }
         }
@@ -130,7 +132,9 @@ impl<E: Env> Desk<E> {
                 request.id = lease_id_from(self.shared.env.random()).0;
             }
             let body = Bytes::from(request.encode_to_vec());
-            let result = self.proposed(Kind::LeaseGrant, body, quota::lease_cost()).await;
+            let result = self
+                .proposed(Kind::LeaseGrant, body, quota::lease_cost())
+                .await;
             match result {
                 Err(CallError::Etcd(EtcdError::LeaseExists)) if asked == 0 => {}
                 result => return result,
@@ -141,7 +145,12 @@ impl<E: Env> Desk<E> {
 
     async fn lease_facts(&self, request: LeaseTimeToLiveRequest) -> Encoded {
         let id = LeaseId(request.id);
-        let answer = self.ask(Query::LeaseFacts { id, keys: request.keys }).await;
+        let answer = self
+            .ask(Query::LeaseFacts {
+                id,
+                keys: request.keys,
+            })
+            .await;
         let (facts, stamp) = match answer {
             Answer::Lease { facts, stamp, .. } => (facts, stamp),
             Answer::Refused(refusal) => return Err(refusal.into()),
@@ -156,7 +165,12 @@ impl<E: Env> Desk<E> {
                 granted_ttl: facts.granted,
                 keys: facts.keys,
             },
-            None => LeaseTimeToLiveResponse { header, id: id.0, ttl: -1, ..Default::default() },
+            None => LeaseTimeToLiveResponse {
+                header,
+                id: id.0,
+                ttl: -1,
+                ..Default::default()
+            },
         };
         Ok(response.encode_to_vec())
     }
@@ -177,7 +191,10 @@ impl<E: Env> Desk<E> {
         // A linearizable list must come from a member that still leads or follows a leader.
         let (_, stamp) = self.view(request.linearizable).await?;
         let facts = &self.shared.facts;
-        let stamp = Stamp { revision: 0, ..stamp };
+        let stamp = Stamp {
+            revision: 0,
+            ..stamp
+        };
         let member = Member {
             id: facts.origin.member.0,
             name: facts.name.clone(),
@@ -186,7 +203,11 @@ impl<E: Env> Desk<E> {
             is_learner: false,
         };
         let header = facts.origin.message(stamp);
-        Ok(MemberListResponse { header, members: vec![member] }.encode_to_vec())
+        Ok(MemberListResponse {
+            header,
+            members: vec![member],
+        }
+        .encode_to_vec())
     }
 
     async fn alarm(&self, request: AlarmRequest) -> Encoded {
@@ -204,7 +225,8 @@ impl<E: Env> Desk<E> {
                 other => unreachable!("alarms were asked for, not {other:?}"),
             };
         }
-        self.proposed(Kind::Alarm, Bytes::from(request.encode_to_vec()), 0).await
+        self.proposed(Kind::Alarm, Bytes::from(request.encode_to_vec()), 0)
+            .await
     }
 
     async fn status(&self) -> Encoded {
@@ -244,7 +266,9 @@ impl<E: Env> Desk<E> {
     async fn hash_kv(&self, request: HashKvRequest) -> Encoded {
         let (view, stamp) = self.view(true).await?;
         let mut scan = HashScan::new(view, request.revision)?;
-        while scan.slice(limits::HASH_SLICE_ENTRIES).map_err(|_| EtcdError::Corrupt)?
+        while scan
+            .slice(limits::HASH_SLICE_ENTRIES)
+            .map_err(|_| EtcdError::Corrupt)?
             == Progress::More
         {
             self.shared.env.next_pass().await;
@@ -264,19 +288,30 @@ impl<E: Env> Desk<E> {
     async fn hash(&self) -> Encoded {
         let (view, stamp) = self.view(true).await?;
         let mut scan = HashScan::new(view, 0)?;
-        while scan.slice(limits::HASH_SLICE_ENTRIES).map_err(|_| EtcdError::Corrupt)?
+        while scan
+            .slice(limits::HASH_SLICE_ENTRIES)
+            .map_err(|_| EtcdError::Corrupt)?
             == Progress::More
         {
             self.shared.env.next_pass().await;
         }
         let header = self.shared.facts.origin.message(stamp);
-        Ok(HashResponse { header, hash: scan.hash().hash }.encode_to_vec())
+        Ok(HashResponse {
+            header,
+            hash: scan.hash().hash,
+        }
+        .encode_to_vec())
     }
 
     async fn auth_status(&self) -> Encoded {
         let (_, stamp) = self.view(false).await?;
         let header = self.shared.facts.origin.message(stamp);
-        Ok(AuthStatusResponse { header, enabled: false, auth_revision: 1 }.encode_to_vec())
+        Ok(AuthStatusResponse {
+            header,
+            enabled: false,
+            auth_revision: 1,
+        }
+        .encode_to_vec())
     }
 
     fn health(&self, request: &health::HealthCheckRequest) -> Encoded {

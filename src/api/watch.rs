@@ -19,9 +19,9 @@ impl<E: Env> Desk<E> {
         };
         let input = match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => StreamInput::Create(Box::new(request)),
-            Some(RequestUnion::CancelRequest(request)) => {
-                StreamInput::Cancel { watch_id: request.watch_id }
-            }
+            Some(RequestUnion::CancelRequest(request)) => StreamInput::Cancel {
+                watch_id: request.watch_id,
+            },
             Some(RequestUnion::ProgressRequest(_)) => StreamInput::Progress,
             // Of a newer client: nothing is asked that we know.
             None => return,
@@ -77,7 +77,11 @@ impl<E: Env> Desk<E> {
     }
 
     fn watch_input(&self, conn: &Conn, stream: StreamId, input: StreamInput) {
-        let ticket = Ticket { core: self.shared.env.core(), conn: conn.id, stream };
+        let ticket = Ticket {
+            core: self.shared.env.core(),
+            conn: conn.id,
+            stream,
+        };
         let sent = self.shared.route.submit(Input::Watch(input, ticket));
         // A group that stopped has no streams left to tell; it refuses nothing else of a watch.
         debug_assert!(sent.is_ok() || conn.gone.get());

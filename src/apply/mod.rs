@@ -7,13 +7,12 @@
 //! Call order: the API layer calls [`validate`] and [`Entry::encode`]; the group proposes the bytes
 //! and hands each committed entry to [`StateMachine::apply`], entries of raft's own (empty,
 //! configuration changes) to [`StateMachine::advance`]. `lessor_mut` serves renewals and expiry,
-//! `store_mut` commits and compaction slices. Read-only transactions go to [`read_txn`] with a
-//! view.
+//! `store_mut` commits and compaction slices. Read-only transactions go to [`read_txn`].
 //!
 //! Invariants
-//! 1. Deterministic: keys, revisions and small buckets after entry n depend on entries 1..=n and the
-//!    options that are equal on every member. The quota decides none of it: past it a put is applied
-//!    and its answer is an error, as in etcd, because members may differ in file size.
+//! 1. Deterministic: keys, revisions and small buckets after entry n depend on entries 1..=n and
+//!    the options that are equal on every member. The quota decides none of it: past it a put is
+//!    applied and its answer is an error, as in etcd, because members may differ in file size.
 //! 2. Total: any bytes give an outcome or a [`Fault`]. A fault means that log or tree are damaged:
 //!    the group latches it and stops.
 //! 3. Idempotent: an entry at or below the store's consistent index changes nothing.

@@ -85,6 +85,33 @@ impl Buffer {
         self.directories[directory].get()?[chunk].get()?[slot].get()
     }
 
+    /// Whether no clone is left anywhere.
+    pub fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.directories) == 1
+    }
+
+    /// Frees the last record, and its chunk with the first of it. `false` when none is left. Does
+    /// nothing to records that a clone shares.
+    pub fn free_one(&mut self) -> bool {
+        let Some(index) = self.len.checked_sub(1) else {
+            return false;
+        };
+        let Some(directories) = Arc::get_mut(&mut self.directories) else {
+            return false;
+        };
+        self.len = index;
+        let (directory, chunk, slot) = place(index);
+        let Some(directory) = directories[directory].get_mut() else {
+            return false;
+        };
+        if slot == 0 {
+            directory[chunk].take();
+        } else if let Some(chunk) = directory[chunk].get_mut() {
+            chunk[slot].take();
+        }
+        true
+    }
+
     /// The record of `revision`.
     #[inline]
     pub fn find(&self, revision: Revision) -> Option<&Record> {

@@ -1,16 +1,19 @@
 //! Pure. Moves one generation into the tree file, in slices; and when to do so.
 
+use super::defragment::Defragment;
 use super::entry::IndexEntry;
 use super::error::Corrupt;
 use super::record::RevisionKey;
 use super::schema;
 use super::state::Layer;
-use crate::btree::{BucketId, Plan, SealProgress, Tree, WriteTxn};
+use crate::btree::{BucketId, Plan, Relocated, SealProgress, Tree, WriteTxn};
 use crate::ids::LogIndex;
 use crate::limits::mvcc::{
     BUFFERED_BYTES_MAX, COMMIT_AGE, COMMIT_BUFFERED_BYTES, COMMIT_LOG_BYTES, COMMIT_SLICE_PAGES,
+    DEFRAGMENT_PAGES_PER_COMMIT, DEFRAGMENT_SLICE_LEAVES, DEFRAGMENT_SLICE_PAGES,
 };
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +61,7 @@ pub enum CommitProgress {
 /// A commit under way; owned by the backend.
 pub struct Commit {
     layer: Arc<Layer>,
-    deletes: Vec<RevisionKey>,
+    deletes: BTreeSet<RevisionKey>,
     /// What the generation's log prefix ends with.
     pub index: LogIndex,
     pub bytes: u64,
@@ -66,6 +69,9 @@ pub struct Commit {
     txn: Option<WriteTxn>,
     phase: Phase,
     scratch: Vec<u8>,
+    /// Space being given back, taken along by this commit and handed back with it.
+    pub defragment: Option<Defragment>,
+    pages_to_move: u64,
 }
 
 /// Positions are what the next slice begins with.
@@ -74,7 +80,8 @@ enum Phase {
     Records(usize),
     Index(Bytes),
     Small(Bytes),
-    Deletes(usize),
+    Deletes,
+    Defragment,
     Seal,
 }
 
@@ -90,14 +97,15 @@ impl Budget {
 }
 
 impl Commit {
+    /// `index` is what the layer's log prefix ends with, `bytes` what it holds in memory.
     pub fn new(
         txn: WriteTxn,
         layer: Arc<Layer>,
-        mut deletes: Vec<RevisionKey>,
+        deletes: BTreeSet<RevisionKey>,
         index: LogIndex,
         bytes: u64,
+        defragment: Option<Defragment>,
     ) -> Commit {
-        deletes.sort_unstable();
         let phase = Phase::Records(0);
         Commit {
             layer,
@@ -107,7 +115,14 @@ impl Commit {
             txn: Some(txn),
             phase,
             scratch: Vec::new(),
+            defragment,
+            pages_to_move: DEFRAGMENT_PAGES_PER_COMMIT,
         }
+    }
+
+    /// The generation, once it is in the file.
+    pub fn into_layer(self) -> Arc<Layer> {
+        self.layer
     }
 
     pub fn slice(&mut self, tree: &mut Tree, entries: usize) -> Result<CommitProgress, Corrupt> {
@@ -124,7 +139,13 @@ impl Commit {
                 Phase::Records(from) => put_records(txn, &self.layer, *from, &mut budget, scratch)?,
                 Phase::Index(from) => put_index(txn, &self.layer, from, &mut budget, scratch)?,
                 Phase::Small(from) => put_small(txn, &self.layer, from, &mut budget)?,
-                Phase::Deletes(from) => delete_records(txn, &self.deletes, *from, &mut budget)?,
+                Phase::Deletes => delete_records(txn, &mut self.deletes, &mut budget)?,
+                Phase::Defragment => {
+                    let (defragment, left) = (&mut self.defragment, &mut self.pages_to_move);
+                    let done = give_back(txn, tree, defragment, left)?;
+                    self.phase = if done { Phase::Seal } else { Phase::Defragment };
+                    return Ok(CommitProgress::More);
+                }
                 Phase::Seal => {
                     let pages = COMMIT_SLICE_PAGES.min(entries.max(1));
                     return match txn.seal_slice(tree, pages)? {
@@ -217,22 +238,57 @@ fn put_small(
         budget.spend(key.len() + value.as_ref().map_or(0, Bytes::len));
         cursor.advance();
     }
-    Ok(Phase::Deletes(0))
+    Ok(Phase::Deletes)
 }
 
 /// After the records: one that is put and compacted away in the same generation must be gone.
 fn delete_records(
     txn: &mut WriteTxn,
-    deletes: &[RevisionKey],
-    from: usize,
+    deletes: &mut BTreeSet<RevisionKey>,
     budget: &mut Budget,
 ) -> Result<Phase, Corrupt> {
-    for (at, key) in deletes.iter().enumerate().skip(from) {
-        if budget.left == 0 {
-            return Ok(Phase::Deletes(at));
-        }
+    while budget.left > 0 {
+        let Some(key) = deletes.pop_first() else {
+            return Ok(Phase::Defragment);
+        };
         txn.delete(schema::KEY, key.as_bytes())?;
         budget.spend(0);
     }
-    Ok(Phase::Seal)
+    Ok(Phase::Deletes)
+}
+
+/// One slice of moving pages. `true` when this commit has done its share.
+fn give_back(
+    txn: &mut WriteTxn,
+    tree: &Tree,
+    defragment: &mut Option<Defragment>,
+    pages_left: &mut u64,
+) -> Result<bool, Corrupt> {
+    let (relocation, waiting) = match defragment {
+        None => return Ok(true),
+        Some(Defragment::Cutting(left)) => {
+            txn.shrink();
+            *left -= 1;
+            if *left == 0 {
+                *defragment = None;
+            }
+            return Ok(true);
+        }
+        Some(Defragment::Moving {
+            relocation,
+            waiting,
+        }) => (relocation, waiting),
+    };
+    let pages = DEFRAGMENT_SLICE_PAGES.min(*pages_left);
+    let found = txn.relocate_slice(tree, relocation, DEFRAGMENT_SLICE_LEAVES, pages)?;
+    *waiting = found == Relocated::Waiting;
+    *pages_left -= pages;
+    match found {
+        Relocated::More => Ok(*pages_left == 0),
+        Relocated::Waiting => Ok(true),
+        Relocated::Done => {
+            *defragment = Some(Defragment::cut());
+            Ok(true)
+        }
+    }
 }

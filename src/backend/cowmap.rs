@@ -86,6 +86,13 @@ impl<V: Clone> CowMap<V> {
         old
     }
 
+    /// Gives up the map, to be freed in steps.
+    pub fn into_nodes(self) -> MapNodes<V> {
+        MapNodes {
+            nodes: vec![self.root],
+        }
+    }
+
     /// A cursor that stands on no entry yet.
     pub fn cursor(&self) -> MapCursor<'_, V> {
         MapCursor {
@@ -141,6 +148,25 @@ fn insert<V: Clone>(
             };
             (old, Some((middle, Arc::new(right))))
         }
+    }
+}
+
+/// What is left of a map that is being freed. Nodes that a clone shares stay.
+#[derive(Debug)]
+pub struct MapNodes<V> {
+    nodes: Vec<Arc<Node<V>>>,
+}
+
+impl<V> MapNodes<V> {
+    /// Frees one node. `false` when none is left.
+    pub fn free_one(&mut self) -> bool {
+        let Some(node) = self.nodes.pop() else {
+            return false;
+        };
+        if let Some(Node::Branch { children, .. }) = Arc::into_inner(node) {
+            self.nodes.extend(children);
+        }
+        true
     }
 }
 

@@ -3,6 +3,7 @@
 use super::record::KvFields;
 use crate::codec::{self, Reader};
 use crate::ids::{LeaseId, Revision};
+use crate::limits::mvcc::WAYPOINT_EVERY;
 
 /// What is known of a key's record without reading it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -89,6 +90,9 @@ impl IndexEntry {
         if flags & OLDER != 0 {
             meta.version = i64::try_from(reader.varint()?).ok()?;
             meta.create_revision = main.checked_sub_unsigned(reader.varint()?)?;
+            if meta.version == i64::MAX || meta.create_revision < 0 {
+                return None;
+            }
         } else if !tombstone {
             meta.version = 1;
             meta.create_revision = main;
@@ -97,7 +101,7 @@ impl IndexEntry {
             meta.lease = LeaseId(reader.u64()? as i64);
         }
         if flags & STEP != 0 {
-            meta.step = reader.u8()?;
+            meta.step = reader.u8().filter(|step| *step < WAYPOINT_EVERY)?;
         }
         reader.is_empty().then_some(IndexEntry { meta, tombstone })
     }

@@ -30,6 +30,10 @@ pub enum EntryRule {
     Record,
     /// An index value is the encoding of `entry.rs`.
     IndexValue,
+    /// An index entry names its record's size.
+    RecordSize,
+    /// An index entry names a revision that the store has reached.
+    Reached,
     /// A waypoint is an escaped key, a revision, and a flag.
     Waypoint,
     /// A meta value has the size of its number.

@@ -27,10 +27,12 @@
 mod buffer;
 mod commit;
 mod cowmap;
+mod defragment;
 mod entry;
 mod error;
 mod merge;
 mod record;
+mod retired;
 pub mod schema;
 mod state;
 
@@ -40,6 +42,7 @@ mod tests;
 pub use buffer::Buffer;
 pub use commit::{CommitPolicy, CommitProgress};
 pub use cowmap::{CowMap, MapCursor};
+pub use defragment::DefragmentProgress;
 pub use entry::{IndexEntry, KeyMeta, waypoint_key, waypoint_revision};
 pub use error::{Corrupt, EntryRule};
 pub use merge::MergeCursor;
@@ -48,9 +51,13 @@ pub use state::{Kv, Layer, State, StoredRecord};
 
 use crate::btree::{BucketId, Receipt, Tree};
 use crate::ids::{LogIndex, Term};
+use crate::limits::mvcc::RELEASE_RECORDS_PER_ENTRY;
 use bytes::Bytes;
 use commit::Commit;
+use defragment::Defragment;
+use retired::Retired;
 use state::small_key;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What an overlay entry costs beside its key and value, roughly: nodes, slots, counters.
@@ -61,14 +68,18 @@ const ENTRY_OVERHEAD_BYTES: u64 = 120;
 pub struct Backend {
     tree: Tree,
     state: State,
-    /// Records that compaction removed since the newest commit began.
-    deletes: Vec<RevisionKey>,
+    /// Records that compaction removed since the newest commit began; in order, as the tree likes
+    /// them, without a sort that would hold the core.
+    deletes: BTreeSet<RevisionKey>,
     buffered_bytes: u64,
     applied: (LogIndex, Term),
     /// `durable <= applied.0`
     durable: LogIndex,
     changed: bool,
     commit: Option<Commit>,
+    /// Space being given back; while a commit is under way, the commit has it.
+    defragment: Option<Defragment>,
+    retired: Retired,
 }
 
 impl Backend {
@@ -84,12 +95,14 @@ impl Backend {
         Ok(Backend {
             tree,
             state,
-            deletes: Vec::new(),
+            deletes: BTreeSet::new(),
             buffered_bytes: 0,
             applied: (index, term),
             durable: index,
             changed: false,
             commit: None,
+            defragment: None,
+            retired: Retired::default(),
         })
     }
 
@@ -132,7 +145,7 @@ impl Backend {
     pub fn delete_record(&mut self, key: RevisionKey) {
         self.changed = true;
         self.buffered_bytes += size_of::<RevisionKey>() as u64;
-        self.deletes.push(key);
+        self.deletes.insert(key);
     }
 
     /// Records whose removal waits for the next commit.
@@ -157,6 +170,13 @@ impl Backend {
         assert!(index >= self.applied.0, "log entries are applied in order");
         self.changed |= index > self.applied.0;
         self.applied = (index, term);
+        self.retired.free(RELEASE_RECORDS_PER_ENTRY);
+    }
+
+    /// Frees memory of committed generations, about as much as `records` took. `false` when nothing
+    /// can be freed now. Every log entry frees a little as well; this is for idle times.
+    pub fn release_slice(&mut self, records: usize) -> bool {
+        self.retired.free(records)
     }
 
     /// Bytes of the tree file.
@@ -181,7 +201,7 @@ impl Backend {
 
     /// Whether there is something that a commit would write.
     pub fn is_changed(&self) -> bool {
-        self.changed
+        self.changed || self.defragment.is_some()
     }
 
     pub fn is_committing(&self) -> bool {
@@ -191,7 +211,7 @@ impl Backend {
     /// Makes the active generation the committing one. `false` when nothing changed or a commit is
     /// under way.
     pub fn commit_begin(&mut self) -> bool {
-        if !self.changed || self.commit.is_some() {
+        if !self.is_changed() || self.commit.is_some() {
             return false;
         }
         let (index, term) = self.applied;
@@ -202,7 +222,8 @@ impl Backend {
         let deletes = std::mem::take(&mut self.deletes);
         let bytes = std::mem::take(&mut self.buffered_bytes);
         self.changed = false;
-        self.commit = Some(Commit::new(self.tree.begin(), layer, deletes, index, bytes));
+        let (txn, defragment) = (self.tree.begin(), self.defragment.take());
+        self.commit = Some(Commit::new(txn, layer, deletes, index, bytes, defragment));
         true
     }
 
@@ -225,12 +246,33 @@ impl Backend {
 
     /// The plan was executed. Gives the newest log entry that the file contains now.
     pub fn committed(&mut self, receipt: Receipt) -> LogIndex {
-        let commit = self.commit.take().expect("a commit is under way");
+        let mut commit = self.commit.take().expect("a commit is under way");
         self.tree.committed(receipt);
         self.state.tree = self.tree.read();
         self.state.committing = None;
         self.durable = commit.index;
+        self.defragment = self.defragment.take().or(commit.defragment.take());
+        self.retired.push(commit.into_layer());
         self.durable
+    }
+
+    /// Begins to give space back to the file system: each commit from now on moves some pages from
+    /// the file's end, the last ones cut it. `false` when there is nothing worth it.
+    pub fn defragment_begin(&mut self) -> bool {
+        if self.defragment_progress() == DefragmentProgress::Idle {
+            self.defragment = Defragment::begin(&self.tree);
+        }
+        self.defragment_progress() != DefragmentProgress::Idle
+    }
+
+    /// How far giving space back is.
+    pub fn defragment_progress(&self) -> DefragmentProgress {
+        let committing = self
+            .commit
+            .as_ref()
+            .and_then(|commit| commit.defragment.as_ref());
+        let defragment = self.defragment.as_ref().or(committing);
+        defragment.map_or(DefragmentProgress::Idle, Defragment::progress)
     }
 }
 

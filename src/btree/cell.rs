@@ -63,8 +63,8 @@ pub(super) struct Fill {
 }
 
 impl Fill {
-    /// This page with one more cell. `common` is the length of the prefix that the cell's key shares
-    /// with the page's first one; `None` for the first cell of a branch, which has no key.
+    /// This page with one more cell. `common` is the length of the prefix that the cell's key
+    /// shares with the page's first one; `None` for the first cell of a branch, which has no key.
     pub fn with(mut self, size: CellSize, common: Option<usize>) -> Fill {
         self.count += 1;
         self.fixed += size.fixed;

@@ -27,8 +27,8 @@ pub struct CheckReport {
 
 /// A check that goes on in slices. It pins the commit it checks.
 ///
-/// The bitmap is compared by [`finish`](Check::finish), and only when no commit was sealed since: the
-/// tree keeps the newest bitmap only.
+/// The bitmap is compared by [`finish`](Check::finish), and only when no commit was sealed since:
+/// the tree keeps the newest bitmap only.
 pub struct Check {
     txn: ReadTxn,
     /// Subtrees to visit, the next one last.

@@ -21,10 +21,10 @@ pub(super) struct CheckedPages {
     first_page: u64,
     /// Off for salvage and fuzzing: then checksums are not compared, everything else is.
     checksums: bool,
-    /// A bit is set by the reader that checked the page, and cleared by the writer before it gives the
-    /// page a new content. Relaxed is enough: the writer clears only after the last reader of the old
-    /// content is gone (its pin's release), and readers of the new content learn of it through the
-    /// snapshot that is published afterwards.
+    /// A bit is set by the reader that checked the page, and cleared by the writer before it gives
+    /// the page a new content. Relaxed is enough: the writer clears only after the last reader of
+    /// the old content is gone (its pin's release), and readers of the new content learn of it
+    /// through the snapshot that is published afterwards.
     chunks: Box<[OnceLock<Chunk>]>,
 }
 

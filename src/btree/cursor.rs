@@ -189,9 +189,9 @@ impl<'t> Cursor<'t> {
         Ok(Some((&self.key, value)))
     }
 
-    /// Drops frames until the last one's page must include `key`, which is not below the current key.
-    /// A branch includes it when one of its separators is above `key`; a leaf when its last key is
-    /// not below. The root includes everything.
+    /// Drops frames until the last one's page must include `key`, which is not below the current
+    /// key. A branch includes it when one of its separators is above `key`; a leaf when its last
+    /// key is not below. The root includes everything.
     fn climb(&mut self, key: &[u8]) -> Result<(), Corrupt> {
         while self.path.len() > 1 {
             let frame = &self.path[self.path.len() - 1];

@@ -1,6 +1,6 @@
-//! Pure. A dirty leaf that is still laid out as its page: a few small changes are made in place, and
-//! the seal copies it. Whatever does not fit, or would take more than moving bytes, is left to the
-//! unpacked form ([`Leaf`](super::node::Leaf)).
+//! Pure. A dirty leaf that is still laid out as its page: a few small changes are made in place,
+//! and the seal copies it. Whatever does not fit, or would take more than moving bytes, is left to
+//! the unpacked form ([`Leaf`](super::node::Leaf)).
 
 use super::cell::write_record;
 use super::error::Corrupt;
@@ -55,8 +55,8 @@ impl Image {
         u32_at(&self.bytes, AT_EXTENT).map_or(usize::MAX, |extent| extent as usize)
     }
 
-    /// Inserts at `index`, or replaces the entry there when `equal`; `false`, and nothing changed, when
-    /// the leaf must be unpacked for it.
+    /// Inserts at `index`, or replaces the entry there when `equal`; `false`, and nothing changed,
+    /// when the leaf must be unpacked for it.
     pub fn try_put(&mut self, index: usize, equal: bool, key: &[u8], value: &[u8]) -> bool {
         let page_size = self.bytes.len() as u32;
         if self.changes == CHANGES_MAX || !value_is_inline(key.len(), value.len(), page_size) {
@@ -134,7 +134,8 @@ impl Image {
         (layout.extent >= records && layout.extent <= self.bytes.len()).then_some(layout)
     }
 
-    /// Start and end of a record, and where its value begins; `None` for one with a long key or value.
+    /// Start and end of a record, and where its value begins; `None` for one with a long key or
+    /// value.
     fn plain_record(&self, index: usize) -> Option<(usize, usize, usize)> {
         let view = self.view().ok()?;
         let (start, extended) = view.record_start(index)?;

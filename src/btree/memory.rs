@@ -1,8 +1,10 @@
 //! Pure. A tree file in memory, for tests, benches and tools.
 
+use super::error::Corrupt;
 use super::plan::{Plan, Receipt, Step};
-use super::read::BucketId;
+use super::read::{BucketId, ReadTxn};
 use super::tree::Tree;
+use super::write::WriteTxn;
 use crate::env::{PageRef, PageSource, TreeFile};
 use std::io;
 use std::ops::Range;
@@ -175,9 +177,9 @@ impl PageSource for FrozenPages {
     }
 }
 
-/// Opens a file image, checks it, reads everything that a sound one holds, and writes to it: the
-/// whole way of foreign bytes through this module. `checksums` off lets a fuzzer get behind them.
-/// Returns the bytes of all keys and values, or `None` when the image is refused.
+/// Opens a file image, checks it, reads everything that a sound one holds, and then reads and writes
+/// whatever it is: the whole way of foreign bytes through this module. `checksums` off lets a fuzzer
+/// get behind them. Returns the bytes of all keys and values, or `None` when the image is refused.
 pub fn read_image(bytes: &[u8], checksums: bool) -> Option<u64> {
     let pages = MemoryPages::from_bytes(bytes);
     let source: Arc<dyn PageSource> = Arc::new(pages.clone());
@@ -187,9 +189,14 @@ pub fn read_image(bytes: &[u8], checksums: bool) -> Option<u64> {
         Tree::open_unchecked
     };
     let mut tree = open(source, bytes.len() as u64).ok()?;
-    // Point reads and writes come first: they must cope with what the check would refuse.
+    let found = tree.check().and_then(|_| tree.read_everything()).ok();
+    // What the check refuses must do no harm either: errors, but no panic and no endless work.
+    let _ = use_image(&pages, &mut tree);
+    found
+}
+
+fn use_image(pages: &MemoryPages, tree: &mut Tree) -> Result<(), Corrupt> {
     let txn = tree.read();
-    let mut write = tree.begin();
     for id in 0..4 {
         let bucket = txn.bucket(BucketId(id));
         for key in [&b""[..], b"a", b"/registry/pods/1", &[0xff; 200]] {
@@ -201,18 +208,45 @@ pub fn read_image(bytes: &[u8], checksums: bool) -> Option<u64> {
                 .and_then(|_| cursor.value());
         }
     }
-    let changed = (|| {
-        write.put(BucketId(1), b"/registry/pods/1", b"value")?;
-        write.delete(BucketId(1), b"/registry/pods/2")?;
-        write.put(BucketId(2), &[0xff; 200], &[1; 9000])
-    })();
-    match changed {
-        Ok(()) => drop(tree.seal(write)),
-        Err(_) => tree.abandon(write),
+    drop(txn);
+    change_image(pages, tree, |txn| {
+        txn.put(BucketId(1), b"/registry/pods/1", b"value")?;
+        txn.delete(BucketId(1), b"/registry/pods/2")?;
+        (0..60).try_for_each(|n| txn.put(BucketId(3), &[n; 30], &[n; 40]))?;
+        txn.put(BucketId(2), &[0xff; 200], &[1; 9000])
+    })?;
+    change_image(pages, tree, |txn| {
+        let mut keys = Vec::new();
+        for id in 0..4 {
+            let base = ReadTxn {
+                snapshot: txn.base.clone(),
+            };
+            let mut cursor = base.bucket(BucketId(id)).cursor();
+            while keys.len() < 100 && cursor.next()? {
+                keys.extend(cursor.key().map(|key| (BucketId(id), key.to_vec())));
+            }
+        }
+        keys.iter()
+            .try_for_each(|(id, key)| txn.delete(*id, key).map(drop))
+    })?;
+    change_image(pages, tree, |txn| {
+        (1..4).for_each(|id| txn.clear(BucketId(id)));
+        txn.shrink();
+        Ok(())
+    })
+}
+
+fn change_image(
+    pages: &MemoryPages,
+    tree: &mut Tree,
+    change: impl Fn(&mut WriteTxn) -> Result<(), Corrupt>,
+) -> Result<(), Corrupt> {
+    let mut txn = tree.begin();
+    if let Err(corrupt) = change(&mut txn) {
+        tree.abandon(txn);
+        return Err(corrupt);
     }
-    drop((txn, tree));
-    let source: Arc<dyn PageSource> = Arc::new(pages);
-    let tree = open(source, bytes.len() as u64).ok()?;
-    tree.check().ok()?;
-    tree.read_everything().ok()
+    let plan = tree.seal(txn)?;
+    tree.committed(pages.run(&plan));
+    Ok(())
 }

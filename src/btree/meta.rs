@@ -195,8 +195,9 @@ impl Meta {
                 level: bytes[at + 12],
                 keys: u64_at(bytes, at + 16),
             };
-            if root.level > LEVEL_MAX || root.is_empty() != (root.keys == 0) {
-                return fault(MetaRule::Root, at, LEVEL_MAX.into(), root.level.into());
+            let level_max = if root.is_empty() { 0 } else { LEVEL_MAX };
+            if root.level > level_max || root.is_empty() != (root.keys == 0) {
+                return fault(MetaRule::Root, at, level_max.into(), root.level.into());
             }
         }
         let count = u32_at(bytes, AT_DIRECTORY_COUNT) as usize;

@@ -10,21 +10,25 @@
 //! tree.read() -> ReadTxn                      a pinned root; Send + Sync + Clone
 //! tree.begin() -> WriteTxn                    at most one at a time; owns its dirty nodes
 //! txn.put / delete / get / clear
-//! txn.seal_slice(&mut tree, pages_max) ... -> SealProgress::Done(Plan)   or  tree.seal(txn) -> Plan
+//! txn.seal_slice(&mut tree, pages_max) ...    -> SealProgress::Done(Plan); or tree.seal(txn)
 //! execute(plan, &file).await -> Receipt       after an Err: never touch the file again
 //! tree.committed(receipt)                     read() now pins the new root
+//! tree.relocation(..), txn.relocate_slice(..) some of each commit, to give space back;
+//! txn.shrink()                                then one or two commits that cut the file
 //! ```
 //!
 //! Invariants
 //! 1. A page that a durable meta or a live [`ReadTxn`] can reach is never written.
 //! 2. A parent names the checksum of each child: a lost, torn or stale page is an error, not data.
-//! 3. A page is checked on its first touch after it was written, and never again until it is reused.
-//! 4. The bitmap in the file marks exactly the pages that its meta reaches; every other page is free.
+//! 3. A page is checked on its first touch after it was written, and never again until it is
+//!    reused.
+//! 4. The bitmap in the file marks exactly the pages that its meta reaches; every other page is
+//!    free.
 //! 5. Pages freed by txid t are reused once t is durable and no pin older than t is left.
 //! 6. Same calls, same bytes: nothing here knows time, chance or identity.
 //!
-//! Not here: files, maps, retries, buffering of uncommitted writes (`backend/`), more than one writer.
-//! Bytes: `docs/format/btree.md`.
+//! Not here: files, maps, retries, buffering of uncommitted writes (`backend/`), more than one
+//! writer. Bytes: `docs/format/btree.md`.
 
 mod cell;
 mod check;
@@ -32,6 +36,7 @@ mod checked;
 mod cursor;
 pub mod dump;
 mod error;
+mod execute;
 mod image;
 pub mod memory;
 mod meta;
@@ -54,7 +59,8 @@ mod tests;
 pub use check::{Check, CheckReport};
 pub use cursor::Cursor;
 pub use error::{Corrupt, MetaFault, MetaRule, OpenError, Rule};
-pub use plan::{Plan, Receipt, Step, execute};
+pub use execute::execute;
+pub use plan::{Plan, Receipt, Step};
 pub use read::{Bucket, BucketId, ReadTxn, Value};
 pub use relocate::{Relocated, Relocation};
 pub use seal::SealProgress;

@@ -3,7 +3,8 @@
 use super::cell::{CellSize, Fill};
 use super::page::{CHILD_REF, SLOT};
 
-/// A cell to be packed. `common` is the length of the prefix that its key shares with the one before.
+/// A cell to be packed. `common` is the length of the prefix that its key shares with the one
+/// before.
 #[derive(Clone, Copy)]
 pub(super) struct Item {
     pub size: CellSize,

@@ -226,8 +226,8 @@ impl Packer<'_> {
         parent.last_is_clean = false;
     }
 
-    /// Room on the last page of a cut, if there is enough to look for a sibling that fits in: taking
-    /// one in costs no write and frees its page.
+    /// Room on the last page of a cut, if there is enough to look for a sibling that fits in:
+    /// taking one in costs no write and frees its page.
     fn room(&self, cut: &Cut, append: bool) -> Option<usize> {
         let page_size = self.page_size as usize;
         let room = (cut.ends.len() * page_size).saturating_sub(cut.bytes);
@@ -243,7 +243,8 @@ impl Packer<'_> {
         Some(room - page_size / 20)
     }
 
-    /// A clean sibling of at most `room` bytes, taken out of the parent; `true` when it stands left.
+    /// A clean sibling of at most `room` bytes, taken out of the parent; `true` when it stands
+    /// left.
     fn neighbour(
         &mut self,
         parent: &mut Parent,
@@ -366,7 +367,8 @@ impl Packer<'_> {
             .iter()
             .flat_map(|leaf| leaf.cells.iter().map(move |cell| (leaf, cell)))
             .collect();
-        // Separators first: comparing long keys reads them, and once written they are in the plan only.
+        // Separators first: comparing long keys reads them, and once written they are in the plan
+        // only.
         let mut separators = vec![None];
         for end in cut.ends.iter().take(cut.ends.len().saturating_sub(1)) {
             separators.push(Some(self.separate(above, cells[end - 1], cells[*end])?));

@@ -1,5 +1,5 @@
-//! Pure. The bytes of a page: its header, references, sizes. Nodes are read in `view.rs` and written
-//! in `cell.rs`. The layout is in `docs/format/btree.md`.
+//! Pure. The bytes of a page: its header, references, sizes. Nodes are read in `view.rs` and
+//! written in `cell.rs`. The layout is in `docs/format/btree.md`.
 
 use crate::ids::{PageId, Txid};
 

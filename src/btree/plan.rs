@@ -1,14 +1,9 @@
-//! Pure, but for `execute`. Write plans: what to write, in which order, with which barriers.
+//! Pure. Write plans: what to write, in which order, with which barriers.
 
 use super::meta::Meta;
 use super::read::Root;
-use crate::env::TreeFile;
 use crate::ids::{PageId, Txid};
-use crate::limits::btree::{BUCKET_COUNT, WRITE_BYTES_MAX, WRITES_IN_FLIGHT_MAX};
-use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::Pin;
-use std::task::Poll;
+use crate::limits::btree::{BUCKET_COUNT, WRITE_BYTES_MAX};
 
 /// One step of a plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,51 +52,6 @@ impl Plan {
         };
         self.steps.iter().map(size).sum()
     }
-}
-
-/// Carries a plan out, with a few writes in flight between barriers. After an `Err` nothing is known
-/// about the file: the caller latches the error and neither writes to it nor reads new roots.
-pub async fn execute<F: TreeFile>(plan: Plan, file: &F) -> io::Result<Receipt> {
-    let mut writes: Vec<Pin<Box<dyn Future<Output = io::Result<()>> + '_>>> = Vec::new();
-    for step in plan.steps {
-        match step {
-            Step::Write { offset, bytes } => {
-                writes.push(Box::pin(file.write_at(bytes, offset)));
-                if writes.len() >= WRITES_IN_FLIGHT_MAX {
-                    one_of(&mut writes).await?;
-                }
-            }
-            Step::SetSize(size) => {
-                while !writes.is_empty() {
-                    one_of(&mut writes).await?;
-                }
-                file.set_size(size).await?;
-            }
-            Step::Sync => {
-                while !writes.is_empty() {
-                    one_of(&mut writes).await?;
-                }
-                file.sync().await?;
-            }
-        }
-    }
-    Ok(plan.receipt)
-}
-
-/// Waits until one of the writes is done.
-async fn one_of<'f>(
-    writes: &mut Vec<Pin<Box<dyn Future<Output = io::Result<()>> + 'f>>>,
-) -> io::Result<()> {
-    poll_fn(|context| {
-        for index in 0..writes.len() {
-            if let Poll::Ready(result) = writes[index].as_mut().poll(context) {
-                drop(writes.swap_remove(index));
-                return Poll::Ready(result);
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 /// Collects the pages of a commit into few writes.

@@ -1,5 +1,5 @@
-//! Pure. Giving space back while serving: pages at the file's end move to free ones before it, a few
-//! with each ordinary commit; then a commit cuts the file.
+//! Pure. Giving space back while serving: pages at the file's end move to free ones before it, a
+//! few with each ordinary commit; then a commit cuts the file.
 //!
 //! A page moves because its leaf's path is made dirty: the seal writes it to the lowest free page,
 //! as it does with every changed page. Nothing else knows of relocation.
@@ -29,7 +29,8 @@ pub struct Relocation {
 pub enum Relocated {
     /// Call again, in this transaction or a later one.
     More,
-    /// Too few free pages before the target: commit, and go on when readers of older commits are gone.
+    /// Too few free pages before the target: commit, and go on when readers of older commits are
+    /// gone.
     Waiting,
     /// All pages behind the target are moved, once this transaction is committed. The next one's
     /// [`shrink`](WriteTxn::shrink) can cut the file.
@@ -68,8 +69,9 @@ impl Relocation {
 }
 
 impl WriteTxn {
-    /// Looks at up to `leaves_max` leaves from where the last slice ended, and takes those along that
-    /// are, or whose branches or long values are, behind the target; at most about `pages_max` pages.
+    /// Looks at up to `leaves_max` leaves from where the last slice ended, and takes those along
+    /// that are, or whose branches or long values are, behind the target; at most about `pages_max`
+    /// pages.
     pub fn relocate_slice(
         &mut self,
         tree: &Tree,
@@ -140,8 +142,8 @@ impl WriteTxn {
         self.changed = true;
     }
 
-    /// Pages to be written so that nothing of the cursor's leaf is behind the target; 0 when nothing
-    /// is. A branch counts with each of its leaves: an estimate from above.
+    /// Pages to be written so that nothing of the cursor's leaf is behind the target; 0 when
+    /// nothing is. A branch counts with each of its leaves: an estimate from above.
     fn pages_behind(&self, relocation: &Relocation, cursor: &Cursor<'_>) -> Result<u64, Corrupt> {
         let mut behind = false;
         let mut run_pages = 0;

@@ -1,5 +1,5 @@
-//! Pure. Which pages are in use: a bitmap per region of the file, its copy in memory, the allocator,
-//! and the pages that wait for readers.
+//! Pure. Which pages are in use: a bitmap per region of the file, its copy in memory, the
+//! allocator, and the pages that wait for readers.
 //!
 //! On disk a set bit means: reached from this meta. In memory there are two bitmaps: `used` is the
 //! state of the newest sealed root, `busy` what must not be allocated: used, or freed and not yet
@@ -159,6 +159,18 @@ impl Space {
             .map(|word| u64::from(word.count_ones()))
             .sum();
         (space.used_count, space.busy_count) = (count, count);
+        let words = space.used.len() as u64 * 64;
+        if let Some(page) = (meta.page_count..words).find(|page| bit(&space.used, *page)) {
+            let offset = page * u64::from(meta.page_size);
+            let (page, rule) = (PageId(page), Rule::Bitmap);
+            return Err(Corrupt {
+                page,
+                offset,
+                rule,
+                expected: 0,
+                found: 1,
+            });
+        }
         if count != meta.used_count || !bit(&space.used, 0) {
             let page = PageId(0);
             let (expected, found) = (meta.used_count, count);
@@ -384,35 +396,50 @@ impl Space {
     /// Every page that a transaction wants to free is in use, and named once. Damaged files break
     /// this; nothing may be changed before it is known.
     pub fn check_freed(&mut self, freed: &[Extent]) -> Result<(), Corrupt> {
-        for (index, extent) in freed.iter().enumerate() {
-            let start = extent.page.0;
-            let end = start + u64::from(extent.pages);
-            for page in start..end {
-                if page < self.first_page || page >= self.page_count || !bit(&self.used, page) {
-                    // Undo: the bits cleared so far only served to find repetitions.
-                    for done in &freed[..index] {
-                        let from = done.page.0;
-                        (from..from + u64::from(done.pages)).for_each(|page| self.mark(page));
-                    }
-                    (start..page).for_each(|page| self.mark(page));
-                    let offset = page * u64::from(self.page_size);
-                    let (page, rule) = (PageId(page), Rule::Bitmap);
-                    return Err(Corrupt {
-                        page,
-                        offset,
-                        rule,
-                        expected: 1,
-                        found: 0,
-                    });
-                }
+        // Bits are cleared to find repetitions, and set again in the end.
+        let mut cleared = Vec::with_capacity(freed.len());
+        // Nor may a transaction free the pages of the bitmaps.
+        let space_pages: Vec<PageId> = self
+            .bitmaps()
+            .chain(self.directories.iter().copied())
+            .map(|c| c.page)
+            .collect();
+        for PageId(page) in space_pages {
+            self.used[(page / 64) as usize] &= !(1 << (page % 64));
+            cleared.push(page..page + 1);
+        }
+        let mut wrong = None;
+        for extent in freed {
+            let (start, pages) = (extent.page.0, u64::from(extent.pages));
+            if start < self.first_page || start >= self.page_count {
+                wrong = Some(start);
+                break;
+            }
+            let end = (start + pages).min(self.page_count);
+            let first_wrong = (start..end).find(|page| {
+                let used = bit(&self.used, *page);
                 self.used[(page / 64) as usize] &= !(1 << (page % 64));
+                !used
+            });
+            cleared.push(start..first_wrong.unwrap_or(end));
+            wrong = first_wrong.or((end - start < pages).then_some(end));
+            if wrong.is_some() {
+                break;
             }
         }
-        for extent in freed {
-            let start = extent.page.0;
-            (start..start + u64::from(extent.pages)).for_each(|page| self.mark(page));
+        for page in cleared.into_iter().flatten() {
+            self.mark(page);
         }
-        Ok(())
+        let Some(page) = wrong else { return Ok(()) };
+        let offset = page.saturating_mul(u64::from(self.page_size));
+        let (page, rule) = (PageId(page), Rule::Bitmap);
+        Err(Corrupt {
+            page,
+            offset,
+            rule,
+            expected: 1,
+            found: 0,
+        })
     }
 
     fn mark(&mut self, page: u64) {
@@ -596,8 +623,8 @@ impl Space {
         }
     }
 
-    /// Makes the pages freed up to `oldest`, the oldest pinned commit, allocatable; a bounded number
-    /// of them, the rest with the next call.
+    /// Makes the pages freed up to `oldest`, the oldest pinned commit, allocatable; a bounded
+    /// number of them, the rest with the next call.
     pub fn release(&mut self, oldest: Txid) {
         let mut budget = RELEASE_PAGES_MAX;
         while budget > 0 {

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod dump;
+mod execute;
 mod model;
 mod relocate;
 

@@ -92,8 +92,8 @@ impl Tree {
         Tree::open_with(pages, file_size, true)
     }
 
-    /// Opens without comparing checksums, to look at a damaged file; whatever else is wrong is found
-    /// as usual. Never for serving.
+    /// Opens without comparing checksums, to look at a damaged file; whatever else is wrong is
+    /// found as usual. Never for serving.
     pub fn open_unchecked(pages: Arc<dyn PageSource>, file_size: u64) -> Result<Tree, OpenError> {
         Tree::open_with(pages, file_size, false)
     }
@@ -161,8 +161,8 @@ impl Tree {
         }
     }
 
-    /// The plan was carried out: its root is what [`read`](Tree::read) pins from now on, and what it
-    /// freed is reused as soon as no reader of an older commit is left.
+    /// The plan was carried out: its root is what [`read`](Tree::read) pins from now on, and what
+    /// it freed is reused as soon as no reader of an older commit is left.
     pub fn committed(&mut self, receipt: Receipt) {
         assert_eq!(
             self.writer,
@@ -262,8 +262,8 @@ impl Tree {
         plan.finish(meta, file_size, grow, shrink)
     }
 
-    /// Drops earlier commits that nobody pins any more, from the oldest on, and releases their pages.
-    /// `get_mut` sees the last reader's release, so its reads come before our writes.
+    /// Drops earlier commits that nobody pins any more, from the oldest on, and releases their
+    /// pages. `get_mut` sees the last reader's release, so its reads come before our writes.
     fn release(&mut self) {
         while let Some(oldest) = self.older.front_mut() {
             if Arc::get_mut(oldest).is_none() {

@@ -296,9 +296,9 @@ impl<'b> NodeView<'b> {
         Ok((low, false))
     }
 
-    /// Slots below a limit. A slot is compared as one number, its head above its offset. First one of
-    /// every sixteen slots, a cache line, then those of one line: the loads of each half do not wait
-    /// for each other, which on a cold page matters more than comparing fewer slots would.
+    /// Slots below a limit. A slot is compared as one number, its head above its offset. First one
+    /// of every sixteen slots, a cache line, then those of one line: the loads of each half do not
+    /// wait for each other, which on a cold page matters more than comparing fewer slots would.
     #[inline]
     fn count_below(&self, limit: u32) -> usize {
         const LINE: usize = 16;
@@ -352,8 +352,8 @@ impl<'b> NodeView<'b> {
             if first_of_branch && (record.suffix_len != 0 || record.key_run.is_some()) {
                 return Err(self.corrupt(Rule::Record, 0, 0, record.suffix_len as u64));
             }
-            // What fits here together with the prefix must fit into a page of its own: a later split
-            // relies on it, and overlapping records of a forged page would break it.
+            // What fits here together with the prefix must fit into a page of its own: a later
+            // split relies on it, and overlapping records of a forged page would break it.
             let key_len = self.prefix.len() + record.suffix_len;
             let big_key = record.key_run.is_some();
             let (size, most) = match record.body {

@@ -10,8 +10,8 @@ use crate::ids::{PageId, Txid};
 use crate::limits::btree::{BUCKET_COUNT, KEY_BYTES_MAX, NODE_PAGES_MAX, VALUE_BYTES_MAX};
 use std::sync::Arc;
 
-/// A transaction that changes the tree. Owned by the core of its [`Tree`](super::Tree), which it does
-/// not borrow; one at a time. Nothing reaches the file before its plan is executed.
+/// A transaction that changes the tree. Owned by the core of its [`Tree`](super::Tree), which it
+/// does not borrow; one at a time. Nothing reaches the file before its plan is executed.
 ///
 /// After an `Err` of any method the transaction can only be abandoned.
 pub struct WriteTxn {
@@ -113,7 +113,8 @@ impl WriteTxn {
             .put(leaf, index, equal, key, value, self.page_size)?;
         self.changed = true;
         if !equal {
-            self.roots[bucket.index()].keys += 1;
+            let keys = &mut self.roots[bucket.index()].keys;
+            *keys = keys.saturating_add(1);
         }
         if self.arena.leaf_bytes(leaf) > NODE_PAGES_MAX * self.page_size as usize {
             self.split(bucket, leaf, index)?;
@@ -131,7 +132,9 @@ impl WriteTxn {
         let (index, equal) = self.arena.search_leaf(&self.base.pages, leaf, key)?;
         if equal {
             self.arena.remove(leaf, index, self.page_size)?;
-            self.roots[bucket.index()].keys -= 1;
+            // A forged meta may have claimed fewer keys than there are.
+            let keys = &mut self.roots[bucket.index()].keys;
+            *keys = keys.saturating_sub(1);
             self.changed = true;
         }
         Ok(equal)
@@ -284,8 +287,9 @@ impl WriteTxn {
         Ok(bounds_known)
     }
 
-    /// Splits a leaf that has grown too large in memory, where the last insert was at `inserted`: at
-    /// its end when keys ascend, so that the left part packs into full pages; else in the middle.
+    /// Splits a leaf that has grown too large in memory, where the last insert was at `inserted`:
+    /// at its end when keys ascend, so that the left part packs into full pages; else in the
+    /// middle.
     fn split(&mut self, bucket: BucketId, leaf: NodeId, inserted: usize) -> Result<(), Corrupt> {
         let count = self.arena.leaf(leaf).cells.len();
         if count < 2 {
@@ -305,7 +309,9 @@ impl WriteTxn {
         let (left_key, right_key) = (whole(at - 1)?, whole(at)?);
         self.last.bucket = None;
         self.descend(bucket, &left_key)?;
-        let separator = &right_key[..common_len(&left_key, &right_key) + 1];
+        // In order the right key is longer than what they share; in a forged page it need not be.
+        let size = right_key.len().min(common_len(&left_key, &right_key) + 1);
+        let separator = &right_key[..size];
         let right = self.arena.split_leaf(leaf, at);
         let parent = match self.path.len().checked_sub(2) {
             Some(above) => self.path[above],
@@ -339,7 +345,8 @@ impl WriteTxn {
         Ok(())
     }
 
-    /// Frees what is below `child`, a page of a cleared bucket; pages read count against `pages_max`.
+    /// Frees what is below `child`, a page of a cleared bucket; pages read count against
+    /// `pages_max`.
     pub(super) fn free_cleared(&mut self, pages_max: usize) -> Result<usize, Corrupt> {
         let mut visited = 0;
         while visited < pages_max {

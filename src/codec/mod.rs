@@ -159,13 +159,21 @@ pub fn put_message_header(out: &mut Vec<u8>, number: u32, size: usize) {
 /// The size of a varint field as `put_varint_field` writes it.
 #[inline]
 pub const fn varint_field_size(number: u32, value: u64) -> usize {
-    if value == 0 { 0 } else { varint_size((number << 3) as u64) + varint_size(value) }
+    if value == 0 {
+        0
+    } else {
+        varint_size((number << 3) as u64) + varint_size(value)
+    }
 }
 
 /// The size of a bytes field as `put_bytes_field` writes it.
 #[inline]
 pub const fn bytes_field_size(number: u32, size: usize) -> usize {
-    if size == 0 { 0 } else { message_size(number, size) }
+    if size == 0 {
+        0
+    } else {
+        message_size(number, size)
+    }
 }
 
 /// The size of a length-delimited field of `size` bytes, header included.

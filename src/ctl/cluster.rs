@@ -52,11 +52,11 @@ pub(super) async fn member_add(
     let added = answer.member.clone().unwrap_or_default();
     let cluster = answer.header.unwrap_or_default().cluster_id;
     let kind = if added.is_learner {
-        "Learner"
+        "added as learner"
     } else {
-        "Member"
+        "added"
     };
-    let text = format!("{kind} {:16x} added to cluster {cluster:16x}", added.id);
+    let text = format!("Member {:16x} {kind} to cluster {cluster:16x}", added.id);
     printer.done(&answer, &answer.header, &text)?;
     if printer.format == Format::Simple {
         let pairs = answer.members.iter().flat_map(|member: &Member| {
@@ -71,12 +71,12 @@ pub(super) async fn member_add(
                 .map(move |url| format!("{shown}={url}"))
         });
         let pairs: Vec<String> = pairs.collect();
-        printer.line("")?;
-        printer.line(&format!("ETCD_NAME={name:?}"))?;
-        printer.line(&format!("ETCD_INITIAL_CLUSTER={:?}", pairs.join(",")))?;
+        printer.notice("")?;
+        printer.notice(&format!("ETCD_NAME={name:?}"))?;
+        printer.notice(&format!("ETCD_INITIAL_CLUSTER={:?}", pairs.join(",")))?;
         let urls = added.peer_urls.join(",");
-        printer.line(&format!("ETCD_INITIAL_ADVERTISE_PEER_URLS={urls:?}"))?;
-        printer.line("ETCD_INITIAL_CLUSTER_STATE=\"existing\"")?;
+        printer.notice(&format!("ETCD_INITIAL_ADVERTISE_PEER_URLS={urls:?}"))?;
+        printer.notice("ETCD_INITIAL_CLUSTER_STATE=\"existing\"")?;
     }
     Ok(())
 }
@@ -342,7 +342,7 @@ pub(super) async fn defrag(parsed: &Parsed<Verb>, printer: &mut Printer) -> Resu
         let took = duration(start.elapsed());
         match result {
             Ok(_) => {
-                printer.line(&format!(
+                printer.notice(&format!(
                     "Finished defragmenting etcd member[{endpoint}]. took {took}"
                 ))?;
             }
@@ -364,7 +364,14 @@ pub(super) async fn move_leader(
     printer: &mut Printer,
 ) -> Result<(), CtlError> {
     let missing = "move-leader command needs 1 argument";
-    let target_id = member_argument(parsed, missing)?;
+    let target_id = member_argument(parsed, missing).map_err(|error| {
+        // etcdctl words this one by itself.
+        let text = error
+            .text
+            .replace("bad member ID arg (", "")
+            .replace("), expecting ID in Hex", "");
+        CtlError::new(text, error.code)
+    })?;
     // Only the leader can hand over: ask each endpoint until one says that it leads.
     for options in endpoints_plain(parsed)? {
         let client = Client::connect(&options).await?;
@@ -378,7 +385,7 @@ pub(super) async fn move_leader(
                 .call(client.maintenance().move_leader(request))
                 .await?;
             let text = format!("Leadership transferred from {member:016x} to {target_id:016x}");
-            return Ok(printer.line(&text)?);
+            return Ok(printer.notice(&text)?);
         }
     }
     let all = parsed.list("endpoints").join(" ");
@@ -402,7 +409,7 @@ pub(super) async fn snapshot_save(
     printer: &mut Printer,
 ) -> Result<(), CtlError> {
     let [path] = parsed.args.as_slice() else {
-        let text = "snapshot save expects one argument";
+        let text = "snapshot save expects one argument <filename>";
         return Err(CtlError::new(text, EXIT_ARGS));
     };
     let path = String::from_utf8_lossy(path).into_owned();
@@ -436,9 +443,9 @@ pub(super) async fn snapshot_save(
     let version = result
         .await
         .map_err(|error| CtlError::new(error.text, EXIT_INTERRUPTED))?;
-    printer.line(&format!("Snapshot saved at {path}"))?;
+    printer.notice(&format!("Snapshot saved at {path}"))?;
     if !version.is_empty() {
-        printer.line(&format!("Server version {version}"))?;
+        printer.notice(&format!("Server version {version}"))?;
     }
     Ok(())
 }

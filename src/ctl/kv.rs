@@ -118,5 +118,5 @@ pub(super) async fn compaction(
     };
     let client = connect(parsed).await?;
     client.call(client.kv().compact(request)).await?;
-    Ok(printer.line(&format!("compacted revision {revision}"))?)
+    Ok(printer.notice(&format!("compacted revision {revision}"))?)
 }

@@ -120,7 +120,7 @@ pub(super) async fn keep_alive(
                 return Err(CtlError::new(text, EXIT_CONNECTION));
             }
             _ => {
-                printer.line(&format!("lease {id:016x} expired or revoked."))?;
+                printer.notice(&format!("lease {id:016x} expired or revoked."))?;
                 return Ok(());
             }
         }

@@ -26,6 +26,7 @@ use self::args::{ArgsError, CommandSpec, FlagSpec, Grammar, Kind, Parsed};
 use self::print::{Format, Printer};
 use crate::client::{Client, ClientError, ConnectOptions};
 use crate::config;
+use crate::inspect::InspectError;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -38,6 +39,7 @@ const EXIT_FEATURE: i32 = 4;
 const EXIT_INTERRUPTED: i32 = 5;
 const EXIT_IO: i32 = 6;
 const EXIT_ARGS: i32 = 128;
+const EXIT_BROKEN_PIPE: i32 = 141;
 
 /// A failed command: the text after `Error: ` and the exit code. An empty text prints nothing.
 #[derive(Debug)]
@@ -71,7 +73,11 @@ impl From<ClientError> for CtlError {
 
 impl From<io::Error> for CtlError {
     fn from(error: io::Error) -> CtlError {
-        CtlError::new(error.to_string(), EXIT_IO)
+        match error.kind() {
+            // The reader has seen enough: end as a program that SIGPIPE ends, without a word.
+            io::ErrorKind::BrokenPipe => CtlError::new("", EXIT_BROKEN_PIPE),
+            _ => CtlError::new(error.to_string(), EXIT_IO),
+        }
     }
 }
 
@@ -645,7 +651,7 @@ async fn run(parsed: &Parsed<Verb>, environment: &[(String, String)]) -> Result<
         format,
         hex: parsed.bool("hex"),
         values_only: false,
-        out: io::stdout(),
+        out: io::BufWriter::new(io::stdout()),
     };
     let printer = &mut printer;
     match parsed.command.verb {
@@ -701,7 +707,10 @@ fn offline(parsed: &Parsed<Verb>) -> Result<(), CtlError> {
         Verb::OfflineCheck => crate::inspect::check(kind, &path, stdout),
         _ => crate::inspect::dump(kind, &path, stdout),
     };
-    result.map_err(|error| CtlError::new(error.to_string(), EXIT_ERROR))
+    result.map_err(|error| match error {
+        InspectError::Output(error) => error.into(),
+        error => CtlError::new(error.to_string(), EXIT_ERROR),
+    })
 }
 
 /// How the flags say to connect.

@@ -180,23 +180,32 @@ pub(super) fn txn(
     mut lines: impl Iterator<Item = String>,
     mut prompt: impl FnMut(&str),
 ) -> Result<TxnRequest, CtlError> {
-    let mut block = |title: &str| -> Vec<String> {
+    let mut block = |title: &str| -> Result<Vec<String>, CtlError> {
         prompt(title);
-        lines
-            .by_ref()
-            .map(|line| line.trim().to_owned())
-            .take_while(|l| !l.is_empty())
-            .collect()
+        let mut block = Vec::new();
+        loop {
+            // The end of the input is not the end of a block: a script cut short must not run.
+            let line = lines
+                .next()
+                .ok_or_else(|| CtlError::new("EOF", EXIT_INPUT))?;
+            match line.trim() {
+                "" => return Ok(block),
+                line => block.push(line.to_owned()),
+            }
+        }
     };
-    let compare = block("compares:")
+    let compares = block("compares:")?;
+    let compare = compares
         .iter()
         .map(|line| parse_compare(line))
         .collect::<Result<_, _>>()?;
-    let success = block("success requests (get, put, del):")
+    let success = block("success requests (get, put, del):")?;
+    let success = success
         .iter()
         .map(|line| parse_op(line))
         .collect::<Result<_, _>>()?;
-    let failure = block("failure requests (get, put, del):")
+    let failure = block("failure requests (get, put, del):")?;
+    let failure = failure
         .iter()
         .map(|line| parse_op(line))
         .collect::<Result<_, _>>()?;

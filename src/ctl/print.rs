@@ -32,7 +32,7 @@ impl Format {
 }
 
 /// Writes answers. What cannot be written (a closed pipe) ends the program.
-pub(super) struct Printer<W: Write = io::Stdout> {
+pub(super) struct Printer<W: Write = io::BufWriter<io::Stdout>> {
     pub(super) format: Format,
     /// `--hex`.
     pub(super) hex: bool,
@@ -57,7 +57,13 @@ fn row(rows: &mut Rows, name: &str, value: impl ToString) {
 }
 
 impl<W: Write> Printer<W> {
-    pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
+    /// A line that is seen at once, among lines on stderr.
+    pub(super) fn notice(&mut self, text: &str) -> io::Result<()> {
+        self.line(text)?;
+        self.out.flush()
+    }
+
+    fn line(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;
         self.out.write_all(b"\n")
     }

@@ -242,7 +242,7 @@ fn transactions_from_lines() {
     assert_eq!(refusal("mod(\"a\") ! \"0\"\n\n").1, 3);
     assert_eq!(refusal("ver(\"a\") = \"x\"\n\n").1, 3);
     assert_eq!(
-        refusal("\nfoo a\n\n"),
+        refusal("\nfoo a\n\n\n"),
         ("invalid txn request: foo a".into(), 3)
     );
     assert_eq!(refusal("\nput \"open\n\n").1, 3);

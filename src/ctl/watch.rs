@@ -114,7 +114,7 @@ pub(super) async fn watch(
         }
         if answer.events.is_empty() {
             let revision = answer.header.unwrap_or_default().revision;
-            printer.line(&format!("progress notify: {revision}"))?;
+            printer.notice(&format!("progress notify: {revision}"))?;
             continue;
         }
         printer.watch(&answer)?;

@@ -29,7 +29,10 @@ pub struct Monotonic(pub u64);
 impl Add<Duration> for Monotonic {
     type Output = Monotonic;
     fn add(self, by: Duration) -> Monotonic {
-        Monotonic(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+        Monotonic(
+            self.0
+                .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 

@@ -4,7 +4,7 @@
 use super::core::{Core, Failure, Waiter};
 use super::task::Shared;
 use super::ticket::{Answer, Refusal, Ticket};
-use crate::apply::{Alarm, ApplyError, Kind, Outcome, watch_events};
+use crate::apply::{Alarm, ApplyError, Kind, Outcome, StoreLog, watch_events};
 use crate::env::{Env, Monotonic};
 use crate::ids::Term;
 use crate::pb::etcdserverpb::{AlarmRequest, CompactionRequest};
@@ -23,7 +23,9 @@ impl<E: Env> Shared<E> {
     ) {
         if cost > 0 {
             if core.is_overfull() {
-                return self.outlet.answer(ticket, Answer::Refused(Refusal::NoSpace));
+                return self
+                    .outlet
+                    .answer(ticket, Answer::Refused(Refusal::NoSpace));
             }
             let raised = core.machine.alarms().is_raised(Alarm::NoSpace);
             if raised || !core.machine.has_room(cost) {
@@ -46,7 +48,9 @@ impl<E: Env> Shared<E> {
     ) -> bool {
         let mut progress = false;
         while *budget > 0 && core.failure.is_none() {
-            let Some(entry) = core.committed.pop_front() else { break };
+            let Some(entry) = core.committed.pop_front() else {
+                break;
+            };
             self.apply_one(core, entry, now);
             *budget -= 1;
             progress = true;
@@ -64,7 +68,10 @@ impl<E: Env> Shared<E> {
             core.applied = (entry.index, entry.term);
             return;
         }
-        let outcome = match core.machine.apply(entry.index, entry.term, &entry.data, now) {
+        let outcome = match core
+            .machine
+            .apply(entry.index, entry.term, &entry.data, now)
+        {
             Ok(Some(outcome)) => outcome,
             // The tree file had it: replay after a start. Nobody waits for it.
             Ok(None) => {
@@ -74,20 +81,21 @@ impl<E: Env> Shared<E> {
             Err(fault) => {
                 core.fail(Failure::of_fault(&fault));
                 if let Waiter::Client(ticket) = waiter {
-                    self.outlet.answer(ticket, Answer::Refused(Refusal::Corrupt));
+                    self.outlet
+                        .answer(ticket, Answer::Refused(Refusal::Corrupt));
                 }
                 return;
             }
         };
         core.applied = (entry.index, entry.term);
         if let Some(changes) = &outcome.changes {
-            // The view is taken only when a watcher is there to ask for previous values: it makes
-            // the next write copy what it shares.
-            if core.watching.hub.has_live_watchers() {
-                let view = core.machine.store().view();
-                if let Err(error) = core.watching.hub.applied(watch_events(changes), &view) {
-                    return core.fail(Failure::of_read(&error));
-                }
+            let Core {
+                watching, machine, ..
+            } = core;
+            let log = StoreLog(machine.store());
+            if let Err(error) = watching.hub.applied(watch_events(changes), &log) {
+                let failure = Failure::of_read(&error);
+                return core.fail(failure);
             }
         }
         self.settle(core, &entry, outcome, waiter);
@@ -105,10 +113,16 @@ impl<E: Env> Shared<E> {
             self.note_revoked(core, lease);
         }
         if let Some(revision) = outcome.compacted {
-            tracing::info!(group = core.options.group.0, revision, "scheduled compaction");
+            tracing::info!(
+                group = core.options.group.0,
+                revision,
+                "scheduled compaction"
+            );
         }
         core.count(&outcome);
-        let Waiter::Client(ticket) = waiter else { return };
+        let Waiter::Client(ticket) = waiter else {
+            return;
+        };
         let physical = outcome.compacted.is_some()
             && entry_body::<CompactionRequest>(entry).is_some_and(|request| request.physical);
         let answer = Answer::Applied(outcome.result, core.stamp());
@@ -137,7 +151,10 @@ impl<E: Env> Core<E> {
                 pending.waiter
             }
             first => {
-                assert!(first.is_none_or(|first| first.index > entry.index), "in log order");
+                assert!(
+                    first.is_none_or(|first| first.index > entry.index),
+                    "in log order"
+                );
                 Waiter::Nobody
             }
         }

@@ -40,11 +40,16 @@ impl<E: Env> Core<E> {
         let room = limits::REVOKES_PENDING_MAX.saturating_sub(self.revoking.len());
         let mut ended: Vec<LeaseId> = Vec::new();
         let count_max = room.min(limits::REVOKES_PER_TICK);
-        self.machine.lessor_mut().take_expired(now, count_max, &mut ended);
+        self.machine
+            .lessor_mut()
+            .take_expired(now, count_max, &mut ended);
         for id in ended {
             let request = LeaseRevokeRequest { id: id.0 };
             // Refused: the lessor offers it again.
-            if self.propose(Kind::LeaseRevoke, &request.encode_to_vec(), Waiter::Nobody).is_err() {
+            if self
+                .propose(Kind::LeaseRevoke, &request.encode_to_vec(), Waiter::Nobody)
+                .is_err()
+            {
                 return;
             }
             self.metrics.lease_expired.add(1);

@@ -8,7 +8,7 @@ use crate::backend::CommitProgress;
 use crate::btree::{self, Plan, Step};
 use crate::env::{Env, TreeFile};
 use crate::limits::group as limits;
-use crate::mvcc::CompactProgress;
+use crate::mvcc::{CompactProgress, DefragmentProgress};
 use std::io;
 use std::rc::Rc;
 
@@ -29,6 +29,9 @@ impl<E: Env> Shared<E> {
                     return;
                 }
                 self.answer_compactions();
+                if began {
+                    self.release().await;
+                }
                 if !began && stopping {
                     // Everything applied is in the file: the next start replays nothing.
                     return;
@@ -80,17 +83,15 @@ impl<E: Env> Shared<E> {
         if core.machine.store().compact_pending() {
             self.compact_wake.notify();
         }
-        core.metrics.backend_commit.observe((self.env.now() - began).as_nanos() as u64);
+        core.metrics
+            .backend_commit
+            .observe((self.env.now() - began).as_nanos() as u64);
         Ok(())
     }
 
     /// Writes a plan. Room is taken first, and only that step may fail for want of space and be
     /// tried again: nothing of the plan is written yet, and the log holds everything.
-    async fn execute(
-        &self,
-        mut plan: Plan,
-        file: &E::TreeFile,
-    ) -> Result<btree::Receipt, Failure> {
+    async fn execute(&self, mut plan: Plan, file: &E::TreeFile) -> Result<btree::Receipt, Failure> {
         let grows = match plan.steps.first() {
             Some(Step::SetSize(size)) if *size > file.size() => Some(*size),
             _ => None,
@@ -135,6 +136,22 @@ impl<E: Env> Shared<E> {
                 }
             }
             self.env.sleep(limits::FULL_DISK_RETRY).await;
+        }
+    }
+
+    /// Frees what a commit left behind, a little at a time.
+    async fn release(&self) {
+        loop {
+            let more = {
+                let core = &mut *self.core.borrow_mut();
+                core.machine
+                    .store_mut()
+                    .release_slice(limits::RELEASE_SLICE_ENTRIES)
+            };
+            if !more {
+                return;
+            }
+            self.env.next_pass().await;
         }
     }
 
@@ -200,11 +217,39 @@ impl<E: Env> Shared<E> {
     /// Gives free pages back to the file system, then answers who asked.
     async fn defragment_once(&self, file: &E::TreeFile) -> Result<(), Failure> {
         let tickets = self.defragment.take();
-        let _ = file;
+        let group = self.core.borrow().options.group.0;
+        let before = self.core.borrow().machine.store().size_bytes();
+        let patience = self.env.now() + limits::DEFRAGMENT_PATIENCE;
+        let mut going = self
+            .core
+            .borrow_mut()
+            .machine
+            .store_mut()
+            .defragment_begin();
+        while going {
+            let began = self.core.borrow_mut().machine.store_mut().commit_begin();
+            if began {
+                self.commit_once(file).await?;
+            }
+            let progress = self.core.borrow().machine.store().defragment_progress();
+            match progress {
+                DefragmentProgress::Idle => going = false,
+                DefragmentProgress::Moving => self.env.next_pass().await,
+                // Views of readers hold the pages; what is left goes with later commits.
+                DefragmentProgress::Waiting if self.env.now() >= patience => going = false,
+                DefragmentProgress::Waiting => self.env.sleep(limits::TICK).await,
+            }
+        }
+        let after = self.core.borrow().machine.store().size_bytes();
+        tracing::info!(
+            group,
+            before_bytes = before,
+            after_bytes = after,
+            "defragmented"
+        );
         for ticket in tickets {
             self.outlet.answer(ticket, Answer::Defragmented);
         }
         Ok(())
     }
 }
-

@@ -3,14 +3,14 @@
 use super::open::GroupOptions;
 use super::ticket::{GroupStatus, Refusal, Stamp, Ticket};
 use super::watching::Watching;
-use crate::apply::{Fault, StateMachine};
+use crate::apply::{Alarm, Fault, StateMachine};
 use crate::backend::CommitPolicy;
 use crate::env::{Env, Monotonic};
-use crate::limits::group as limits;
 use crate::ids::{LeaseId, LogIndex, Lsn, Term};
+use crate::limits::group as limits;
 use crate::metrics::CoreMetrics;
-use crate::raft::{Committed, Effects, Node};
 use crate::mvcc::RangeError;
+use crate::raft::{Committed, Effects, Node};
 use crate::wal::{Log, WalError};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -120,7 +120,11 @@ impl std::fmt::Display for Failure {
 
 impl<E: Env> Core<E> {
     pub fn stamp(&self) -> Stamp {
-        Stamp { revision: self.machine.store().current(), term: self.node.term() }
+        Stamp {
+            revision: self.machine.store().current(),
+            term: self.node.term(),
+            corrupt: self.machine.alarms().is_raised(Alarm::Corrupt),
+        }
     }
 
     /// Whether a linearizable read of the applied state is right now: this member leads, and has
@@ -145,7 +149,11 @@ impl<E: Env> Core<E> {
         }
         let alarms = self.machine.alarms().list(None);
         errors.extend(alarms.iter().map(|raised| {
-            format!("memberID:{} alarm:{} ", raised.member.0, raised.alarm.name())
+            format!(
+                "memberID:{} alarm:{} ",
+                raised.member.0,
+                raised.alarm.name()
+            )
         }));
         GroupStatus {
             stamp: self.stamp(),
@@ -175,16 +183,23 @@ impl<E: Env> Core<E> {
             self.dirty_since = Some(now);
         }
         let age = self.dirty_since.map_or(Duration::ZERO, |since| now - since);
-        self.commit_asked || self.policy.is_due(buffered, self.log_bytes_since_commit, age)
+        self.commit_asked
+            || self
+                .policy
+                .is_due(buffered, self.log_bytes_since_commit, age)
     }
 
     /// Puts the state of the group into its gauges.
     pub fn export(&self, inputs: usize) {
         let metrics = &self.metrics;
         let store = self.machine.store();
-        metrics.proposals_committed.set(self.node.committed().0 as i64);
+        metrics
+            .proposals_committed
+            .set(self.node.committed().0 as i64);
         metrics.proposals_applied.set(self.applied.0.0 as i64);
-        metrics.proposals_pending.set((self.pending.len() + inputs) as i64);
+        metrics
+            .proposals_pending
+            .set((self.pending.len() + inputs) as i64);
         metrics.current_revision.set(store.current());
         metrics.compact_revision.set(store.compacted());
         metrics.db_size.set(store.size_bytes() as i64);

@@ -34,6 +34,4 @@ mod tests;
 
 pub use open::{GroupOptions, OpenError};
 pub use task::Group;
-pub use ticket::{
-    Answer, GroupStatus, Input, LeaseAnswer, Outlet, Query, Refusal, Stamp, Ticket,
-};
+pub use ticket::{Answer, GroupStatus, Input, LeaseAnswer, Outlet, Query, Refusal, Stamp, Ticket};

@@ -43,17 +43,38 @@ pub struct GroupOptions {
 /// Why a group cannot open. Nothing on disk was changed.
 #[derive(Debug)]
 pub enum OpenError {
-    Io { path: PathBuf, error: io::Error },
+    Io {
+        path: PathBuf,
+        error: io::Error,
+    },
     /// The tree file is damaged.
-    Tree { path: PathBuf, error: btree::OpenError },
+    Tree {
+        path: PathBuf,
+        error: btree::OpenError,
+    },
     /// The tree file opened and what it holds is damaged.
-    State { path: PathBuf, error: Fault },
+    State {
+        path: PathBuf,
+        error: Fault,
+    },
     /// The tree file belongs to another group or member.
-    Foreign { path: PathBuf, expected: u64, found: u64 },
+    Foreign {
+        path: PathBuf,
+        expected: u64,
+        found: u64,
+    },
     /// The log let entries go that the tree file does not have: the file is older than the log.
-    TreeBehind { path: PathBuf, log_begins_behind: LogIndex, tree_ends_at: LogIndex },
+    TreeBehind {
+        path: PathBuf,
+        log_begins_behind: LogIndex,
+        tree_ends_at: LogIndex,
+    },
     /// The log ends before what the tree file has: the log is older than the file, or not its own.
-    LogBehind { path: PathBuf, log_ends_at: LogIndex, tree_ends_at: LogIndex },
+    LogBehind {
+        path: PathBuf,
+        log_ends_at: LogIndex,
+        tree_ends_at: LogIndex,
+    },
 }
 
 impl fmt::Display for OpenError {
@@ -62,18 +83,30 @@ impl fmt::Display for OpenError {
             OpenError::Io { path, error } => write!(f, "{}: {error}", path.display()),
             OpenError::Tree { path, error } => write!(f, "{}: {error}", path.display()),
             OpenError::State { path, error } => write!(f, "{}: {error}", path.display()),
-            OpenError::Foreign { path, expected, found } => write!(
+            OpenError::Foreign {
+                path,
+                expected,
+                found,
+            } => write!(
                 f,
                 "{}: belongs to {found:016x}, expected {expected:016x}",
                 path.display()
             ),
-            OpenError::TreeBehind { path, log_begins_behind, tree_ends_at } => write!(
+            OpenError::TreeBehind {
+                path,
+                log_begins_behind,
+                tree_ends_at,
+            } => write!(
                 f,
                 "{}: holds the log up to entry {tree_ends_at}, but the log begins behind entry \
                  {log_begins_behind}; restore the newer file",
                 path.display()
             ),
-            OpenError::LogBehind { path, log_ends_at, tree_ends_at } => write!(
+            OpenError::LogBehind {
+                path,
+                log_ends_at,
+                tree_ends_at,
+            } => write!(
                 f,
                 "{}: holds the log up to entry {tree_ends_at}, but the log ends at entry \
                  {log_ends_at}; restore the log that belongs to it",
@@ -97,7 +130,10 @@ impl<E: Env> Group<E> {
     ) -> Result<Group<E>, OpenError> {
         let (file, tree) = open_tree(env, &options, found.released.index).await?;
         let path = options.tree_path.clone();
-        let damaged = |error: Fault| OpenError::State { path: path.clone(), error };
+        let damaged = |error: Fault| OpenError::State {
+            path: path.clone(),
+            error,
+        };
         let backend = Backend::open(tree).map_err(|error| damaged(error.into()))?;
         let store = Store::open(backend).map_err(|error| damaged(error.into()))?;
         let machine = StateMachine::open(store, options.machine).map_err(damaged)?;
@@ -105,7 +141,9 @@ impl<E: Env> Group<E> {
         let node = Node::new(node_options(&options), start_of(&path, applied, found)?);
         let wake = Notify::new();
         log.on_durable(&wake);
-        metrics.quota_backend_bytes.set(machine.quota().bytes() as i64);
+        metrics
+            .quota_backend_bytes
+            .set(machine.quota().bytes() as i64);
         let core = Core {
             node,
             log,
@@ -169,10 +207,16 @@ async fn open_tree<E: Env>(
     released: LogIndex,
 ) -> Result<(E::TreeFile, btree::Tree), OpenError> {
     let path = &options.tree_path;
-    let io = |error| OpenError::Io { path: path.clone(), error };
+    let io = |error| OpenError::Io {
+        path: path.clone(),
+        error,
+    };
     let dir = path.parent().unwrap_or(Path::new("."));
     env.create_dir_all(dir).await.map_err(io)?;
-    let file = env.open_tree(path, options.map_bytes_max).await.map_err(io)?;
+    let file = env
+        .open_tree(path, options.map_bytes_max)
+        .await
+        .map_err(io)?;
     let identity = options.member.0 ^ u64::from(options.group.0).rotate_left(32);
     let unmade = released == LogIndex(0);
     if file.size() > 0 {
@@ -180,21 +224,36 @@ async fn open_tree<E: Env>(
             Ok(tree) if tree.identity() == identity => return Ok((file, tree)),
             Ok(tree) => {
                 let (expected, found) = (identity, tree.identity());
-                return Err(OpenError::Foreign { path: path.clone(), expected, found });
+                return Err(OpenError::Foreign {
+                    path: path.clone(),
+                    expected,
+                    found,
+                });
             }
-            Err(error) if !unmade => return Err(OpenError::Tree { path: path.clone(), error }),
+            Err(error) if !unmade => {
+                return Err(OpenError::Tree {
+                    path: path.clone(),
+                    error,
+                });
+            }
             Err(_) => file.set_size(0).await.map_err(io)?,
         }
     } else if !unmade {
         let tree_ends_at = LogIndex(0);
         let path = path.clone();
-        return Err(OpenError::TreeBehind { path, log_begins_behind: released, tree_ends_at });
+        return Err(OpenError::TreeBehind {
+            path,
+            log_begins_behind: released,
+            tree_ends_at,
+        });
     }
     let plan = btree::format(&btree::Options::default(), identity);
     btree::execute(plan, &file).await.map_err(io)?;
     env.sync_dir(dir).await.map_err(io)?;
-    let tree = btree::Tree::open(file.pages(), file.size())
-        .map_err(|error| OpenError::Tree { path: path.clone(), error })?;
+    let tree = btree::Tree::open(file.pages(), file.size()).map_err(|error| OpenError::Tree {
+        path: path.clone(),
+        error,
+    })?;
     Ok((file, tree))
 }
 
@@ -223,17 +282,36 @@ fn start_of(
             tree_ends_at: applied.0,
         });
     }
-    let log_ends_at = found.entries.last().map_or(found.released.index, |entry| entry.index);
+    let log_ends_at = found
+        .entries
+        .last()
+        .map_or(found.released.index, |entry| entry.index);
     if log_ends_at < applied.0 {
-        return Err(OpenError::LogBehind { path: path(), log_ends_at, tree_ends_at: applied.0 });
+        return Err(OpenError::LogBehind {
+            path: path(),
+            log_ends_at,
+            tree_ends_at: applied.0,
+        });
     }
-    let entries = found.entries.into_iter().filter(|entry| entry.index > applied.0);
-    let entries =
-        entries.map(|entry| LogEntry { index: entry.index, term: entry.term, data: entry.data });
-    let hard_state = found.hard_state.map_or(HardState::default(), |state| HardState {
-        term: state.term,
-        vote: state.vote,
-        commit: state.commit,
+    let entries = found
+        .entries
+        .into_iter()
+        .filter(|entry| entry.index > applied.0);
+    let entries = entries.map(|entry| LogEntry {
+        index: entry.index,
+        term: entry.term,
+        data: entry.data,
     });
-    Ok(Start { hard_state, applied, entries: entries.collect() })
+    let hard_state = found
+        .hard_state
+        .map_or(HardState::default(), |state| HardState {
+            term: state.term,
+            vote: state.vote,
+            commit: state.commit,
+        });
+    Ok(Start {
+        hard_state,
+        applied,
+        entries: entries.collect(),
+    })
 }

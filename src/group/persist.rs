@@ -33,7 +33,11 @@ impl<E: Env> Core<E> {
         let size = data.len();
         let (index, term) = self.node.propose(data).map_err(|_| Refusal::NoLeader)?;
         self.undurable_bytes += size;
-        self.pending.push_back(Pending { index, term, waiter });
+        self.pending.push_back(Pending {
+            index,
+            term,
+            waiter,
+        });
         Ok(())
     }
 
@@ -41,7 +45,9 @@ impl<E: Env> Core<E> {
     pub(super) fn take_rounds(&mut self) -> bool {
         let mut progress = self.write_again();
         while self.unwritten.is_empty() {
-            let Some(effects) = self.node.take_effects() else { break };
+            let Some(effects) = self.node.take_effects() else {
+                break;
+            };
             progress = true;
             if let Some(term) = effects.elected {
                 self.elected(term);
@@ -94,8 +100,12 @@ impl<E: Env> Core<E> {
         }
         let mut written = 0;
         for entry in &effects.entries {
-            let record =
-                Record::Entry { group, index: entry.index, term: entry.term, data: &entry.data };
+            let record = Record::Entry {
+                group,
+                index: entry.index,
+                term: entry.term,
+                data: &entry.data,
+            };
             match self.log.append(&record) {
                 Ok(lsn) => self.last_lsn = lsn,
                 Err(WalError::Full { .. }) => break,
@@ -104,13 +114,20 @@ impl<E: Env> Core<E> {
             self.log_bytes_since_commit += entry.data.len() as u64;
             written += 1;
         }
-        let bytes = effects.entries[..written].iter().map(|entry| entry.data.len()).sum();
+        let bytes = effects.entries[..written]
+            .iter()
+            .map(|entry| entry.data.len())
+            .sum();
         let whole = written == effects.entries.len();
         if !whole {
             effects.entries.drain(..written);
         }
         let round = whole.then_some(effects.round);
-        self.in_log.push_back(InLog { round, lsn: self.last_lsn, bytes });
+        self.in_log.push_back(InLog {
+            round,
+            lsn: self.last_lsn,
+            bytes,
+        });
         if !whole {
             self.unwritten.push_front(effects);
         }

@@ -10,13 +10,7 @@ use crate::limits::group as limits;
 
 impl<E: Env> Shared<E> {
     /// Answers a query, or keeps it until it can be answered.
-    pub(super) fn query(
-        &self,
-        core: &mut Core<E>,
-        query: Query,
-        ticket: Ticket,
-        now: Monotonic,
-    ) {
+    pub(super) fn query(&self, core: &mut Core<E>, query: Query, ticket: Ticket, now: Monotonic) {
         if let Some(refusal) = core.refusal()
             && query != Query::Status
         {
@@ -30,7 +24,9 @@ impl<E: Env> Shared<E> {
         if linearizable && !core.may_read() {
             // Only in the first moments of a leadership: bounded by what clients sent in them.
             if core.early.len() >= limits::INPUTS_MAX {
-                return self.outlet.answer(ticket, Answer::Refused(Refusal::TooManyRequests));
+                return self
+                    .outlet
+                    .answer(ticket, Answer::Refused(Refusal::TooManyRequests));
             }
             core.early.push((query, ticket));
             return;
@@ -42,7 +38,9 @@ impl<E: Env> Shared<E> {
     pub(super) fn answer_early(&self, core: &mut Core<E>, now: Monotonic) {
         if core.became_leader && core.may_read() {
             core.became_leader = false;
-            core.machine.lessor_mut().promote(now, core.options.election_timeout);
+            core.machine
+                .lessor_mut()
+                .promote(now, core.options.election_timeout);
         }
         if !core.early.is_empty() && core.may_read() {
             for (query, ticket) in std::mem::take(&mut core.early) {
@@ -106,7 +104,8 @@ impl<E: Env> Shared<E> {
         let stamp = core.stamp();
         for ticket in core.renewals.remove(&id).unwrap_or_default() {
             core.renewals_waiting -= 1;
-            self.outlet.answer(ticket, Answer::Renewed { id, ttl: 0, stamp });
+            self.outlet
+                .answer(ticket, Answer::Renewed { id, ttl: 0, stamp });
         }
     }
 }
@@ -117,10 +116,17 @@ fn lease_facts<E: Env>(
     keys: bool,
     now: Monotonic,
 ) -> Result<Option<LeaseAnswer>, Refusal> {
-    let Some(facts) = core.machine.lessor().facts(id, now) else { return Ok(None) };
+    let Some(facts) = core.machine.lessor().facts(id, now) else {
+        return Ok(None);
+    };
     let keys = match keys {
         true => core.machine.lease_keys(id).map_err(|_| Refusal::Corrupt)?,
         false => Vec::new(),
     };
-    Ok(Some(LeaseAnswer { remaining: facts.remaining.as_secs_f64().ceil() as i64, granted: facts.granted, keys }))
+    // Rounded down, as in etcd.
+    Ok(Some(LeaseAnswer {
+        remaining: facts.remaining.as_secs() as i64,
+        granted: facts.granted,
+        keys,
+    }))
 }

@@ -16,7 +16,9 @@ pub struct Group<E: Env> {
 
 impl<E: Env> Clone for Group<E> {
     fn clone(&self) -> Group<E> {
-        Group { shared: Rc::clone(&self.shared) }
+        Group {
+            shared: Rc::clone(&self.shared),
+        }
     }
 }
 
@@ -69,16 +71,20 @@ impl<E: Env> Group<E> {
     /// is in it: answers leave after their entry is applied.
     pub fn view_now(&self) -> Option<(View, Stamp)> {
         let core = self.shared.core.borrow();
-        (core.failure.is_none() && core.may_read()).then(|| (core.machine.store().view(), core.stamp()))
+        (core.failure.is_none() && core.may_read())
+            .then(|| (core.machine.store().view(), core.stamp()))
     }
 
     /// Ends the tasks after what is durable was applied. Returns when they have ended.
     pub async fn stop(&self) {
         let shared = &self.shared;
         shared.stopping.set(true);
-        for notify in
-            [&shared.wake, &shared.commit_wake, &shared.compact_wake, &shared.catch_up_wake]
-        {
+        for notify in [
+            &shared.wake,
+            &shared.commit_wake,
+            &shared.compact_wake,
+            &shared.catch_up_wake,
+        ] {
             notify.notify();
         }
         while shared.tasks.get() > 0 {
@@ -161,10 +167,17 @@ impl<E: Env> Shared<E> {
             if waits && core.failure.is_none() && !core.takes_proposals() {
                 return true;
             }
-            let Some(input) = inputs.pop_front() else { return false };
+            let Some(input) = inputs.pop_front() else {
+                return false;
+            };
             drop(inputs);
             match input {
-                Input::Propose { kind, body, cost, ticket } => {
+                Input::Propose {
+                    kind,
+                    body,
+                    cost,
+                    ticket,
+                } => {
                     self.input_bytes.set(self.input_bytes.get() - body.len());
                     self.propose_for(core, kind, &body, cost, ticket);
                 }

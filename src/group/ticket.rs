@@ -22,7 +22,12 @@ pub struct Ticket {
 pub enum Input {
     /// Goes through the log: `body` is the client's protobuf message as it came, `cost` what the
     /// quota counts for it.
-    Propose { kind: Kind, body: Bytes, cost: u64, ticket: Ticket },
+    Propose {
+        kind: Kind,
+        body: Bytes,
+        cost: u64,
+        ticket: Ticket,
+    },
     /// Answered from the state.
     Query(Query, Ticket),
     /// An input of a watch stream; the ticket names it, and the first create opens it.
@@ -33,11 +38,16 @@ pub enum Input {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Query {
     /// A read view: linearizable, or whatever is applied here.
-    View { linearizable: bool },
+    View {
+        linearizable: bool,
+    },
     /// Renews a lease.
     LeaseRenew(LeaseId),
     /// What is known of a lease, with its keys when asked.
-    LeaseFacts { id: LeaseId, keys: bool },
+    LeaseFacts {
+        id: LeaseId,
+        keys: bool,
+    },
     Leases,
     Status,
     Alarms,
@@ -50,14 +60,24 @@ pub enum Query {
 pub struct Stamp {
     pub revision: i64,
     pub term: Term,
+    /// The alarm for damaged data is raised: reads of keys are refused.
+    pub corrupt: bool,
 }
 
 /// The answer to an [`Input`]. Crosses cores.
 pub enum Answer {
     Applied(Result<Response, ApplyError>, Stamp),
     View(View, Stamp),
-    Renewed { id: LeaseId, ttl: i64, stamp: Stamp },
-    Lease { id: LeaseId, facts: Option<LeaseAnswer>, stamp: Stamp },
+    Renewed {
+        id: LeaseId,
+        ttl: i64,
+        stamp: Stamp,
+    },
+    Lease {
+        id: LeaseId,
+        facts: Option<LeaseAnswer>,
+        stamp: Stamp,
+    },
     Leases(Vec<LeaseId>, Stamp),
     Status(Box<GroupStatus>),
     Alarms(Vec<AlarmMember>, Stamp),

@@ -18,7 +18,11 @@ pub(super) struct Watching {
 
 impl Watching {
     pub fn new(hub: Hub) -> Watching {
-        Watching { hub, streams: BTreeMap::new(), tickets: BTreeMap::new() }
+        Watching {
+            hub,
+            streams: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+        }
     }
 }
 
@@ -62,7 +66,9 @@ impl<E: Env> Shared<E> {
         let mut responses = Vec::new();
         while let Some(key) = watching.hub.take_responses(&mut responses) {
             let taken = std::mem::take(&mut responses);
-            let Some(ticket) = watching.tickets.get(&key) else { continue };
+            let Some(ticket) = watching.tickets.get(&key) else {
+                continue;
+            };
             self.outlet.answer(*ticket, Answer::Watch(taken, stamp));
         }
     }

@@ -17,8 +17,8 @@ pub enum Kind {
     Grpc(MessageReader),
     /// A plain request whose body is being received.
     PlainBody(Box<PlainBody>),
-    /// A plain request that was announced.
-    Plain,
+    /// A plain request that was announced. A HEAD request is answered without a body.
+    Plain { is_head: bool },
 }
 
 /// A plain request on its way in.
@@ -58,7 +58,7 @@ impl Call {
         match &self.kind {
             Kind::Grpc(reader) => reader.held_bytes(),
             Kind::PlainBody(body) => body.bytes.len(),
-            Kind::Closed | Kind::Plain => 0,
+            Kind::Closed | Kind::Plain { .. } => 0,
         }
     }
 }
@@ -82,7 +82,8 @@ impl Deadlines {
     ) {
         self.live += 1;
         if self.heap.len() > 2 * self.live + 64 {
-            self.heap.retain(|Reverse((deadline, stream))| is_live(*deadline, *stream));
+            self.heap
+                .retain(|Reverse((deadline, stream))| is_live(*deadline, *stream));
         }
         self.heap.push(Reverse((deadline, stream)));
     }

@@ -99,13 +99,15 @@ async fn call(
     let mut ready = client.clone().ready().await.unwrap();
     let (answer, mut body) = ready.send_request(request(path), false).unwrap();
     for (i, piece) in pieces.iter().enumerate() {
-        body.send_data(piece.clone().into(), i + 1 == pieces.len()).unwrap();
+        body.send_data(piece.clone().into(), i + 1 == pieces.len())
+            .unwrap();
     }
     let answer = answer.await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "application/grpc");
     let field = |map: &http::HeaderMap, name: &str| {
-        map.get(name).map_or(String::new(), |value| value.to_str().unwrap().to_string())
+        map.get(name)
+            .map_or(String::new(), |value| value.to_str().unwrap().to_string())
     };
     let mut fields = answer.headers().clone();
     let mut body = answer.into_body();
@@ -121,22 +123,37 @@ async fn call(
     if let Some(trailers) = body.trailers().await.unwrap() {
         fields = trailers;
     }
-    (messages, field(&fields, "grpc-status"), field(&fields, "grpc-message"))
+    (
+        messages,
+        field(&fields, "grpc-status"),
+        field(&fields, "grpc-message"),
+    )
 }
 
 fn block_on(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(test);
 }
 
 // Catches: bytes that only our own two ends understand; windows of one byte or frames of any size
 // that stall or break a call.
 #[test]
 fn a_foreign_client_is_served() {
-    for (window, pipe_size) in [(1, 64), (17, 99), (1000, 1000), (65_535, 65_536), (1 << 24, 1 << 20)] {
+    for (window, pipe_size) in [
+        (1, 64),
+        (17, 99),
+        (1000, 1000),
+        (65_535, 65_536),
+        (1 << 24, 1 << 20),
+    ] {
         block_on(async {
             let (ours, theirs) = duplex(pipe_size);
             let mut builder = h2::client::Builder::new();
-            builder.initial_window_size(window).max_frame_size(16_384 + window.min(1 << 20));
+            builder
+                .initial_window_size(window)
+                .max_frame_size(16_384 + window.min(1 << 20));
             let (mut client, connection) = builder.handshake::<_, Bytes>(theirs).await.unwrap();
             let driver = async { connection.await.unwrap() };
             let calls = async move {
@@ -144,11 +161,17 @@ fn a_foreign_client_is_served() {
                     let body = vec![9; 12_345];
                     let pieces = [message(&body)];
                     let (messages, status, _) = call(&mut client, "/s/Unary", &pieces).await;
-                    assert_eq!((&messages[..], &*status), (&[Bytes::from("12345")][..], "0"));
+                    assert_eq!(
+                        (&messages[..], &*status),
+                        (&[Bytes::from("12345")][..], "0")
+                    );
                 }
                 let pieces = [message(b"one"), message(b""), message(&[3; 3000])];
                 let (messages, status, _) = call(&mut client, "/s/Echo", &pieces).await;
-                assert_eq!(messages[..], [b"one"[..].into(), Bytes::new(), vec![3; 3000].into()]);
+                assert_eq!(
+                    messages[..],
+                    [b"one"[..].into(), Bytes::new(), vec![3; 3000].into()]
+                );
                 assert_eq!(status, "0");
                 let count = if window < 1000 { 3 } else { 400 };
                 let pieces = [message(count.to_string().as_bytes())];
@@ -160,7 +183,10 @@ fn a_foreign_client_is_served() {
                 let failed = call(&mut client, "/s/Fail", &[message(b"x")]).await;
                 assert_eq!(failed, (vec![], "5".into(), "no: 100%25".into()));
                 let unknown = call(&mut client, "/s/What", &[message(b"x")]).await;
-                assert_eq!((&*unknown.1, &*unknown.2), ("12", "unknown method What for service s"));
+                assert_eq!(
+                    (&*unknown.1, &*unknown.2),
+                    ("12", "unknown method What for service s")
+                );
             };
             tokio::select! {
                 () = async { tokio::join!(serve(ours), driver); } => panic!("closed too early"),
@@ -184,7 +210,8 @@ fn our_client_is_served_by_a_foreign_server() {
                 assert_eq!(request.headers()["x-extra"], "y");
                 let head = http::Response::builder().status(200).body(()).unwrap();
                 let mut body = respond.send_response(head, false).unwrap();
-                body.send_data(message(&vec![8; 300_000]).into(), false).unwrap();
+                body.send_data(message(&vec![8; 300_000]).into(), false)
+                    .unwrap();
                 let mut trailers = http::HeaderMap::new();
                 trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
                 body.send_trailers(trailers).unwrap();

@@ -11,13 +11,20 @@ pub const MESSAGE_PREFIX_SIZE: usize = 5;
 /// Why a message is not taken. The call ends with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MessageError {
-    TooLarge { size: usize, max: usize },
+    TooLarge {
+        size: usize,
+        max: usize,
+    },
     Compressed,
-    Flag { got: u8 },
+    Flag {
+        got: u8,
+    },
     /// The peer half-closed inside a message.
     Truncated,
     /// All calls of the connection together hold too much of unfinished messages.
-    Assembly { max: usize },
+    Assembly {
+        max: usize,
+    },
 }
 
 impl MessageError {
@@ -41,7 +48,10 @@ impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MessageError::TooLarge { size, max } => {
-                write!(f, "grpc: received message larger than max ({size} vs. {max})")
+                write!(
+                    f,
+                    "grpc: received message larger than max ({size} vs. {max})"
+                )
             }
             MessageError::Compressed => {
                 f.write_str("grpc: compressed flag set with identity or empty encoding")
@@ -51,7 +61,10 @@ impl fmt::Display for MessageError {
             }
             MessageError::Truncated => f.write_str("unexpected EOF"),
             MessageError::Assembly { max } => {
-                write!(f, "ringbolt: unfinished messages of the connection exceed {max} bytes")
+                write!(
+                    f,
+                    "ringbolt: unfinished messages of the connection exceed {max} bytes"
+                )
             }
         }
     }
@@ -78,7 +91,9 @@ struct Partial {
 impl MessageReader {
     /// Bytes of the unfinished message that are held.
     pub fn held_bytes(&self) -> usize {
-        self.partial.as_ref().map_or(0, |partial| partial.body.len())
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| partial.body.len())
     }
 
     /// No message is under way.
@@ -126,7 +141,9 @@ impl MessageReader {
         let count = input.len().min(partial.size - partial.body.len());
         if partial.body.capacity() - partial.body.len() < count {
             // Grow by doubling, but not past the end.
-            let room = (partial.body.len() * 2).max(count + partial.body.len()).min(partial.size);
+            let room = (partial.body.len() * 2)
+                .max(count + partial.body.len())
+                .min(partial.size);
             partial.body.reserve_exact(room - partial.body.len());
         }
         partial.body.extend_from_slice(&input[..count]);
@@ -158,6 +175,8 @@ fn parse_prefix(prefix: &[u8; MESSAGE_PREFIX_SIZE], max: usize) -> Result<usize,
 /// The five bytes before a message of `size` bytes. gRPC cannot say more than 32 bits.
 #[inline]
 pub fn message_prefix(size: usize) -> [u8; MESSAGE_PREFIX_SIZE] {
-    let size = u32::try_from(size).expect("a message is smaller than 4 GiB").to_be_bytes();
+    let size = u32::try_from(size)
+        .expect("a message is smaller than 4 GiB")
+        .to_be_bytes();
     [0, size[0], size[1], size[2], size[3]]
 }

@@ -17,9 +17,16 @@ pub struct MethodTable {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unknown<'a> {
     /// No `/service/method` form.
-    Malformed { path: &'a [u8] },
-    Service { service: &'a [u8] },
-    Method { service: &'a [u8], method: &'a [u8] },
+    Malformed {
+        path: &'a [u8],
+    },
+    Service {
+        service: &'a [u8],
+    },
+    Method {
+        service: &'a [u8],
+        method: &'a [u8],
+    },
 }
 
 impl Unknown<'_> {
@@ -30,7 +37,11 @@ impl Unknown<'_> {
             Unknown::Malformed { path } => format!("malformed method name: {:?}", text(path)),
             Unknown::Service { service } => format!("unknown service {}", text(service)),
             Unknown::Method { service, method } => {
-                format!("unknown method {} for service {}", text(method), text(service))
+                format!(
+                    "unknown method {} for service {}",
+                    text(method),
+                    text(service)
+                )
             }
         };
         Status::new(Code::Unimplemented, message)
@@ -53,7 +64,10 @@ impl MethodTable {
 
     pub fn find<'a>(&self, path: &'a [u8]) -> Result<MethodId, Unknown<'a>> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
-        let slash = name.iter().rposition(|&b| b == b'/').ok_or(Unknown::Malformed { path })?;
+        let slash = name
+            .iter()
+            .rposition(|&b| b == b'/')
+            .ok_or(Unknown::Malformed { path })?;
         let (service, method) = (&name[..slash], &name[slash + 1..]);
         let found = self
             .methods
@@ -62,7 +76,10 @@ impl MethodTable {
             Ok(at) => Ok(self.methods[at].2),
             Err(at) => {
                 let near = [at.checked_sub(1), Some(at)];
-                let mut near = near.into_iter().flatten().filter_map(|at| self.methods.get(at));
+                let mut near = near
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|at| self.methods.get(at));
                 if near.any(|(s, _, _)| s.as_bytes() == service) {
                     return Err(Unknown::Method { service, method });
                 }

@@ -8,7 +8,8 @@
 //! while poll_event()           start work; answer with reply*, message_*, finish, plain_*
 //! tick(now)                    whenever next_deadline() <= now; Err: send output(), close
 //! send(take(output()))         then poll_event() again: sending makes room (Event::Writable)
-//! receive only while wants_read(); close when is_closing() && is_idle() and output() is empty
+//! receive only while wants_read(), also while a send waits for the socket;
+//! close when is_closing() && is_idle()
 //! ```
 //! A unary call: `Request`, `Message`, then `reply_unary` or `finish(status)`.
 //! A stream: `Request`, `Message`*, `HalfClosed`, with `reply`* and one `finish` at any time.
@@ -32,6 +33,8 @@ mod message;
 mod metadata;
 mod method;
 mod plain;
+mod reply;
+mod request;
 mod status;
 mod timeout;
 

@@ -1,28 +1,34 @@
 //! Pure. Plain HTTP requests over HTTP/2: what curl and Prometheus send to a TLS port.
 
-use super::call::Kind;
+use super::call::{Call, Kind};
 use super::connection::GrpcConnection;
-use crate::http2::{HeaderBlock, put_field};
+use crate::http2::{HeaderBlock, Slot, put_field};
 use crate::ids::StreamId;
 
 impl GrpcConnection {
     /// Begins the answer to a `PlainRequest`. Names are in lower case.
     pub fn plain_start(&mut self, stream: StreamId, status: u16, fields: &[(&str, &str)]) {
-        let Some(slot) = self.plain_slot(stream) else { return };
-        let block = head_block(status, fields);
+        let Some((slot, _)) = self.plain_slot(stream) else {
+            return;
+        };
         self.calls[slot.index()].headers_sent = true;
-        self.http2.headers_at(slot, block.as_bytes(), false);
+        self.http2
+            .headers_at(slot, head_block(status, fields).as_bytes(), false);
     }
 
-    /// A piece of the answer's body. `false`: wait for `Writable`, or the stream is gone.
+    /// A piece of the answer's body; dropped when the request is HEAD. `false`: wait for
+    /// `Writable`, or the stream is gone.
     pub fn plain_part(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
-        let Some(slot) = self.plain_slot(stream) else { return false };
-        self.http2.slice_at(slot, bytes, false)
+        match self.plain_slot(stream) {
+            Some((slot, false)) => self.http2.slice_at(slot, bytes, false),
+            Some((_, true)) => true,
+            None => false,
+        }
     }
 
     /// Ends the answer.
     pub fn plain_end(&mut self, stream: StreamId) {
-        if let Some(slot) = self.plain_slot(stream) {
+        if let Some((slot, _)) = self.plain_slot(stream) {
             self.close_call(slot);
             self.http2.slice_at(slot, &[], true);
         }
@@ -37,17 +43,24 @@ impl GrpcConnection {
         body: &[u8],
     ) {
         self.plain_start(stream, status, fields);
-        if let Some(slot) = self.plain_slot(stream) {
+        if let Some((slot, is_head)) = self.plain_slot(stream) {
             self.close_call(slot);
-            self.http2.slice_at(slot, body, true);
+            self.http2
+                .slice_at(slot, if is_head { &[] } else { body }, true);
         }
     }
 
-    fn plain_slot(&self, stream: StreamId) -> Option<crate::http2::Slot> {
+    /// The slot of a plain request that can be answered, and whether it is HEAD.
+    fn plain_slot(&self, stream: StreamId) -> Option<(Slot, bool)> {
         let slot = self.http2.slot(stream)?;
-        let call = self.calls.get(slot.index())?;
-        let plain = call.stream == stream && matches!(call.kind, Kind::Plain);
-        plain.then_some(slot)
+        match self.calls.get(slot.index())? {
+            Call {
+                stream: at,
+                kind: Kind::Plain { is_head },
+                ..
+            } if *at == stream => Some((slot, *is_head)),
+            _ => None,
+        }
     }
 }
 

@@ -76,10 +76,16 @@ pub struct Status {
 }
 
 impl Status {
-    pub const OK: Status = Status { code: Code::Ok, message: Cow::Borrowed("") };
+    pub const OK: Status = Status {
+        code: Code::Ok,
+        message: Cow::Borrowed(""),
+    };
 
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Status {
-        Status { code, message: message.into() }
+        Status {
+            code,
+            message: message.into(),
+        }
     }
 
     /// Appends `grpc-status` and, unless it is empty, `grpc-message` as header fields.
@@ -90,7 +96,11 @@ impl Status {
         digits[1] = b'0' + number % 10;
         put_field(out, "grpc-status", &digits[usize::from(number < 10)..]);
         if !self.message.is_empty() {
-            put_field(out, "grpc-message", percent_encode(&self.message).as_bytes());
+            put_field(
+                out,
+                "grpc-message",
+                percent_encode(&self.message).as_bytes(),
+            );
         }
     }
 }

@@ -91,7 +91,11 @@ impl Pair {
             self.client.receive(&bytes, self.now).unwrap();
             while let Some(event) = self.client.poll_event() {
                 match event {
-                    http2::Event::Response { stream: of, response, .. } if of == stream => {
+                    http2::Event::Response {
+                        stream: of,
+                        response,
+                        ..
+                    } if of == stream => {
                         answer.http_status = response.status().or(answer.http_status);
                         if let Some(code) = response.field("grpc-status") {
                             let code = str::from_utf8(code).unwrap().parse().unwrap();
@@ -99,12 +103,18 @@ impl Pair {
                             answer.status = Some((code, percent_decode(message)));
                         }
                     }
-                    http2::Event::Data { stream: of, mut bytes, .. } if of == stream => {
+                    http2::Event::Data {
+                        stream: of,
+                        mut bytes,
+                        ..
+                    } if of == stream => {
                         while let Ok(Some(message)) = reader.take(&mut bytes, 1 << 30) {
                             answer.messages.push(message.to_vec());
                         }
                     }
-                    http2::Event::Reset { stream: of, code, .. } if of == stream => {
+                    http2::Event::Reset {
+                        stream: of, code, ..
+                    } if of == stream => {
                         answer.reset = Some(code);
                     }
                     _ => {}
@@ -134,8 +144,15 @@ fn unary_calls_are_answered() {
         let stream = pair.call(prepared, &message(&[round; 20]), true);
         let events = pair.up();
         let [
-            Event::Request { method: PUT, metadata, deadline: None, .. },
-            Event::Message { bytes, end: true, .. },
+            Event::Request {
+                method: PUT,
+                metadata,
+                deadline: None,
+                ..
+            },
+            Event::Message {
+                bytes, end: true, ..
+            },
         ] = &events[..]
         else {
             panic!("{events:?}")
@@ -145,9 +162,11 @@ fn unary_calls_are_answered() {
         assert_eq!(metadata.user_agent.as_deref(), Some(&b"test/1"[..]));
         assert_eq!(metadata.authority[..], *b"localhost:2379");
         assert!(metadata.has_leader);
-        pair.server.reply_unary(stream, 3, |out| out.extend_from_slice(b"yes"));
+        pair.server
+            .reply_unary(stream, 3, |out| out.extend_from_slice(b"yes"));
         // All of these come too late.
-        pair.server.reply_unary(stream, 2, |out| out.extend_from_slice(b"no"));
+        pair.server
+            .reply_unary(stream, 2, |out| out.extend_from_slice(b"no"));
         assert!(!pair.server.reply(stream, |out| out.push(1)));
         pair.server.finish(stream, &Status::OK);
         assert!(!pair.server.is_open(stream));
@@ -165,7 +184,12 @@ fn statuses_survive_the_wire() {
     let mut pair = Pair::new();
     let prepared = pair.prepare("/pkg.KV/Put", &[]);
     for code in Code::all() {
-        for text in ["", "etcdserver: key not found", "50% äöü\n\u{1f600}", "~ %41"] {
+        for text in [
+            "",
+            "etcdserver: key not found",
+            "50% äöü\n\u{1f600}",
+            "~ %41",
+        ] {
             for respond in [false, true] {
                 let stream = pair.call(prepared, &message(b"x"), true);
                 pair.up();
@@ -186,7 +210,14 @@ fn statuses_survive_the_wire() {
 fn bad_requests_are_refused_in_grpc_gos_words() {
     use Code::*;
     for (label, path, field, http, code, text) in [
-        ("service", "/pkg.No/Put", ("a", "b"), 200, Unimplemented, "unknown service pkg.No"),
+        (
+            "service",
+            "/pkg.No/Put",
+            ("a", "b"),
+            200,
+            Unimplemented,
+            "unknown service pkg.No",
+        ),
         (
             "method",
             "/pkg.KV/No",
@@ -248,7 +279,11 @@ fn bad_requests_are_refused_in_grpc_gos_words() {
         assert_eq!(pair.server.stream_count(), 0);
     }
     // These are fine.
-    for content_type in ["application/grpc+proto", "application/grpc;x=y", "Application/gRPC"] {
+    for content_type in [
+        "application/grpc+proto",
+        "application/grpc;x=y",
+        "Application/gRPC",
+    ] {
         let mut pair = Pair::new();
         let prepared = pair.prepare("/pkg.KV/Put", &[("content-type", content_type)]);
         pair.call(prepared, &message(b"x"), true);
@@ -259,29 +294,50 @@ fn bad_requests_are_refused_in_grpc_gos_words() {
 // Catches: messages that no call may carry reaching the driver, or the call left open.
 #[test]
 fn bad_messages_end_the_call() {
-    let settings = GrpcSettings { message_bytes_max: 100, ..GrpcSettings::default() };
+    let settings = GrpcSettings {
+        message_bytes_max: 100,
+        ..GrpcSettings::default()
+    };
     let large = "grpc: received message larger than max (101 vs. 100)";
     let flag = "grpc: compressed flag set with identity or empty encoding";
     for (bytes, code, text) in [
         (message(&[0; 101]), Code::ResourceExhausted, large),
-        (message(&[0; 101])[..5].to_vec(), Code::ResourceExhausted, large),
+        (
+            message(&[0; 101])[..5].to_vec(),
+            Code::ResourceExhausted,
+            large,
+        ),
         (vec![1, 0, 0, 0, 0], Code::Internal, flag),
-        (vec![9, 0, 0, 0, 0], Code::Internal, "grpc: received unexpected payload format 9"),
-        (message(b"whole")[..7].to_vec(), Code::Internal, "unexpected EOF"),
+        (
+            vec![9, 0, 0, 0, 0],
+            Code::Internal,
+            "grpc: received unexpected payload format 9",
+        ),
+        (
+            message(b"whole")[..7].to_vec(),
+            Code::Internal,
+            "unexpected EOF",
+        ),
         (vec![0, 0], Code::Internal, "unexpected EOF"),
     ] {
         let mut pair = Pair::with(settings, http2::Settings::default());
         let prepared = pair.prepare("/pkg.KV/Put", &[]);
         let stream = pair.call(prepared, &bytes, true);
         let events = pair.up();
-        assert!(matches!(events[..], [Event::Request { .. }, Event::Canceled { .. }]), "{text}");
+        assert!(
+            matches!(events[..], [Event::Request { .. }, Event::Canceled { .. }]),
+            "{text}"
+        );
         let answer = pair.down(stream);
         assert_eq!(answer.status, status(code, text));
     }
     let mut pair = Pair::with(settings, http2::Settings::default());
     let prepared = pair.prepare("/pkg.KV/Put", &[]);
     pair.call(prepared, &message(&[0; 100]), true);
-    assert!(matches!(pair.up()[..], [_, Event::Message { end: true, .. }]));
+    assert!(matches!(
+        pair.up()[..],
+        [_, Event::Message { end: true, .. }]
+    ));
 }
 
 // Catches: messages cut or joined by DATA frames, and a half-close told twice or never.
@@ -321,7 +377,10 @@ fn messages_are_cut_out_of_any_data() {
     let mut pair = Pair::new();
     let prepared = pair.prepare("/pkg.Watch/Watch", &[]);
     pair.client.open(prepared, &[], true).unwrap();
-    assert!(matches!(pair.up()[..], [Event::Request { .. }, Event::HalfClosed { .. }]));
+    assert!(matches!(
+        pair.up()[..],
+        [Event::Request { .. }, Event::HalfClosed { .. }]
+    ));
 }
 
 // Catches: a stream whose messages arrive changed or out of order, whichever way they were sent and
@@ -329,7 +388,10 @@ fn messages_are_cut_out_of_any_data() {
 #[test]
 fn streams_carry_messages_of_every_size() {
     for window in [1, 100, 65_535] {
-        let client = http2::Settings { stream_window: window, ..http2::Settings::default() };
+        let client = http2::Settings {
+            stream_window: window,
+            ..http2::Settings::default()
+        };
         let mut pair = Pair::with(GrpcSettings::default(), client);
         let prepared = pair.prepare("/pkg.Watch/Watch", &[]);
         let stream = pair.call(prepared, &message(b"x"), false);
@@ -341,8 +403,10 @@ fn streams_carry_messages_of_every_size() {
         let mut expected = Vec::new();
         for (i, size) in sizes.into_iter().enumerate() {
             let body: Vec<u8> = (0..size).map(|at| (at * 7 + i) as u8).collect();
-            pair.server.reply(stream, |out| out.extend_from_slice(&body));
-            pair.server.reply_sized(stream, size, |out| out.extend_from_slice(&body));
+            pair.server
+                .reply(stream, |out| out.extend_from_slice(&body));
+            pair.server
+                .reply_sized(stream, size, |out| out.extend_from_slice(&body));
             pair.server.message_start(stream, size);
             for part in body.chunks(1000) {
                 pair.server.message_part(stream, part);
@@ -361,7 +425,10 @@ fn streams_carry_messages_of_every_size() {
         assert!(answer.messages == expected, "window {window}");
         assert_eq!(answer.status, status(Code::Ok, ""));
         // The client had not half-closed: it is told to stop.
-        assert_eq!(answer.reset, None, "the status came first and ended the stream");
+        assert_eq!(
+            answer.reset, None,
+            "the status came first and ended the stream"
+        );
     }
 }
 
@@ -390,7 +457,10 @@ fn writers_wait_for_windows() {
             let bytes = std::mem::take(pair.server.output());
             pair.client.receive(&bytes, NOW).unwrap();
             while pair.client.poll_event().is_some() {}
-            let writable = pair.up().iter().any(|event| matches!(event, Event::Writable { .. }));
+            let writable = pair
+                .up()
+                .iter()
+                .any(|event| matches!(event, Event::Writable { .. }));
             if writable {
                 woken += 1;
                 break;
@@ -413,7 +483,8 @@ fn a_broken_message_resets_its_stream() {
     pair.up();
     pair.server.message_start(stream, 10);
     pair.server.message_part(stream, b"half");
-    pair.server.finish(stream, &Status::new(Code::Internal, "view is gone"));
+    pair.server
+        .finish(stream, &Status::new(Code::Internal, "view is gone"));
     let answer = pair.down(stream);
     assert_eq!(answer.reset, Some(ErrorCode::INTERNAL_ERROR));
     assert_eq!(answer.status, None);
@@ -433,10 +504,15 @@ fn deadlines_end_calls() {
     pair.server.tick(Monotonic(due.0 - 1)).unwrap();
     assert!(pair.server.poll_event().is_none());
     pair.server.tick(due).unwrap();
-    assert!(matches!(pair.server.poll_event(), Some(Event::DeadlinePassed { stream: s }) if s == stream));
+    assert!(
+        matches!(pair.server.poll_event(), Some(Event::DeadlinePassed { stream: s }) if s == stream)
+    );
     assert!(pair.server.poll_event().is_none());
     let answer = pair.down(stream);
-    assert_eq!(answer.status, status(Code::DeadlineExceeded, "context deadline exceeded"));
+    assert_eq!(
+        answer.status,
+        status(Code::DeadlineExceeded, "context deadline exceeded")
+    );
 
     // Ten thousand calls that end in time leave nothing behind.
     for _ in 0..10_000 {
@@ -488,7 +564,10 @@ fn cancellations_are_told_once() {
 // Catches: unfinished messages that together take memory without bound.
 #[test]
 fn unfinished_messages_are_bounded() {
-    let settings = GrpcSettings { message_bytes_max: 8 << 20, ..GrpcSettings::default() };
+    let settings = GrpcSettings {
+        message_bytes_max: 8 << 20,
+        ..GrpcSettings::default()
+    };
     let mut pair = Pair::with(settings, http2::Settings::default());
     let prepared = pair.prepare("/pkg.KV/Put", &[]);
     let mut bytes = message(&vec![0; 6 << 20]);
@@ -518,7 +597,10 @@ fn unfinished_messages_are_bounded() {
 // Catches: plain requests over HTTP/2 lost, refused, or answered as gRPC.
 #[test]
 fn plain_requests_are_handed_out() {
-    let settings = GrpcSettings { plain_http: true, ..GrpcSettings::default() };
+    let settings = GrpcSettings {
+        plain_http: true,
+        ..GrpcSettings::default()
+    };
     let mut pair = Pair::with(settings, http2::Settings::default());
     let get = pair.client.prepare(&[
         (":method", b"GET"),
@@ -534,15 +616,25 @@ fn plain_requests_are_handed_out() {
     ]);
     let stream = pair.client.open(get, &[], true).unwrap();
     let events = pair.up();
-    let [Event::PlainRequest { head, body, .. }] = &events[..] else { panic!("{events:?}") };
-    assert_eq!((head.path(), body.len()), (&b"/health?serializable=true"[..], 0));
-    pair.server.plain_reply(stream, 200, &[("content-type", "text/plain")], b"fine");
+    let [Event::PlainRequest { head, body, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (head.path(), body.len()),
+        (&b"/health?serializable=true"[..], 0)
+    );
+    pair.server
+        .plain_reply(stream, 200, &[("content-type", "text/plain")], b"fine");
     let bytes = std::mem::take(pair.server.output());
     pair.client.receive(&bytes, NOW).unwrap();
     let mut data = Vec::new();
     while let Some(event) = pair.client.poll_event() {
         match event {
-            http2::Event::Response { response, end: false, .. } => {
+            http2::Event::Response {
+                response,
+                end: false,
+                ..
+            } => {
                 assert_eq!(response.status(), Some(200));
             }
             http2::Event::Data { bytes, end, .. } => {
@@ -554,11 +646,25 @@ fn plain_requests_are_handed_out() {
     }
     assert_eq!(data, b"fine");
 
+    let head = pair.client.prepare(&[
+        (":method", b"HEAD"),
+        (":scheme", b"https"),
+        (":path", b"/health"),
+    ]);
+    let stream = pair.client.open(head, &[], true).unwrap();
+    assert!(matches!(pair.up()[..], [Event::PlainRequest { .. }]));
+    pair.server.plain_reply(stream, 200, &[], b"not sent");
+    let sent = pair.server.output().clone();
+    assert!(!sent.windows(8).any(|bytes| bytes == b"not sent"));
+    assert_eq!(pair.down(stream).http_status, Some(200));
+
     let stream = pair.call(post, b"{\"key\":", false);
     assert!(pair.up().is_empty());
     pair.client.send(stream, b"\"YQ==\"}", true);
     let events = pair.up();
-    let [Event::PlainRequest { body, .. }] = &events[..] else { panic!("{events:?}") };
+    let [Event::PlainRequest { body, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
     assert_eq!(body[..], *b"{\"key\":\"YQ==\"}");
     pair.server.plain_start(stream, 200, &[]);
     assert!(pair.server.plain_part(stream, b"{}"));
@@ -568,7 +674,11 @@ fn plain_requests_are_handed_out() {
     let stream = pair.call(post, &vec![b'x'; limits::PLAIN_BODY_BYTES_MAX + 1], true);
     for _ in 0..20 {
         assert!(pair.up().is_empty());
-        if let Answer { http_status: Some(status), .. } = pair.down(stream) {
+        if let Answer {
+            http_status: Some(status),
+            ..
+        } = pair.down(stream)
+        {
             assert_eq!(status, 413);
             return;
         }

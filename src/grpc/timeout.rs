@@ -18,7 +18,11 @@ impl fmt::Display for TimeoutError {
             TimeoutError::TooShort => f.write_str("transport: timeout string is too short"),
             TimeoutError::TooLong => f.write_str("transport: timeout string is too long"),
             TimeoutError::Unit { got } => {
-                write!(f, "transport: timeout unit is not recognized: {:?}", char::from(*got))
+                write!(
+                    f,
+                    "transport: timeout unit is not recognized: {:?}",
+                    char::from(*got)
+                )
             }
             TimeoutError::Digits => f.write_str("transport: timeout is not a number"),
         }
@@ -45,12 +49,16 @@ pub fn parse_timeout(text: &[u8]) -> Result<Duration, TimeoutError> {
     if digits.len() > 8 {
         return Err(TimeoutError::TooLong);
     }
-    let (_, nanos) =
-        UNITS.iter().find(|(name, _)| *name == unit).ok_or(TimeoutError::Unit { got: unit })?;
+    let (_, nanos) = UNITS
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or(TimeoutError::Unit { got: unit })?;
     if !digits.iter().all(u8::is_ascii_digit) {
         return Err(TimeoutError::Digits);
     }
-    let count = digits.iter().fold(0u64, |count, digit| count * 10 + u64::from(digit - b'0'));
+    let count = digits
+        .iter()
+        .fold(0u64, |count, digit| count * 10 + u64::from(digit - b'0'));
     Ok(Duration::from_nanos(count.saturating_mul(*nanos)))
 }
 
@@ -83,7 +91,11 @@ mod tests {
             ("99999999H", u64::MAX),
             ("0S", 0),
         ] {
-            assert_eq!(parse_timeout(text.as_bytes()), Ok(Duration::from_nanos(nanos)), "{text}");
+            assert_eq!(
+                parse_timeout(text.as_bytes()),
+                Ok(Duration::from_nanos(nanos)),
+                "{text}"
+            );
         }
         for (text, error) in [
             ("", TimeoutError::TooShort),

@@ -30,7 +30,12 @@ pub struct ChunkReader {
 
 impl ChunkReader {
     pub fn new() -> ChunkReader {
-        ChunkReader { state: State::Size, line: Vec::new(), trailer_bytes: 0, body: Vec::new() }
+        ChunkReader {
+            state: State::Size,
+            line: Vec::new(),
+            trailer_bytes: 0,
+            body: Vec::new(),
+        }
     }
 
     /// Takes bytes; gives how many. The body is whole when it takes fewer than it was given, or
@@ -42,7 +47,11 @@ impl ChunkReader {
                 let count = left.min(rest.len());
                 self.body.extend_from_slice(&rest[..count]);
                 rest = &rest[count..];
-                self.state = if count == left { State::Gap } else { State::Bytes(left - count) };
+                self.state = if count == left {
+                    State::Gap
+                } else {
+                    State::Bytes(left - count)
+                };
                 continue;
             }
             let end = rest.iter().position(|&b| b == b'\n');
@@ -78,7 +87,11 @@ impl ChunkReader {
                 if self.body.len() + size > max {
                     return Err(RequestError::BodyTooLarge { max });
                 }
-                self.state = if size == 0 { State::Trailers } else { State::Bytes(size) };
+                self.state = if size == 0 {
+                    State::Trailers
+                } else {
+                    State::Bytes(size)
+                };
             }
             State::Gap if line.is_empty() => self.state = State::Size,
             State::Gap => return Err(RequestError::Chunk),
@@ -97,7 +110,11 @@ impl ChunkReader {
 
 /// A hexadecimal size; extensions behind a semicolon are dropped.
 fn parse_size(line: &[u8]) -> Result<usize, RequestError> {
-    let digits = line.split(|&b| b == b';').next().unwrap_or(line).trim_ascii_end();
+    let digits = line
+        .split(|&b| b == b';')
+        .next()
+        .unwrap_or(line)
+        .trim_ascii_end();
     if digits.is_empty() || digits.len() > 8 {
         return Err(RequestError::Chunk);
     }

@@ -12,7 +12,10 @@ enum State {
     /// Waiting for a whole head.
     Head,
     /// Waiting for a body.
-    Body { head: Box<RequestHead>, chunks: Option<Box<ChunkReader>> },
+    Body {
+        head: Box<RequestHead>,
+        chunks: Option<Box<ChunkReader>>,
+    },
     /// A request was handed out: its answer is due.
     Answer,
     /// An answer of unknown size has begun.
@@ -104,7 +107,8 @@ impl Connection {
         self.keep_alive &= chunked;
         self.put_head(status, fields);
         if chunked {
-            self.out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            self.out
+                .extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
         self.out.extend_from_slice(b"\r\n");
         self.state = State::Stream { chunked };
@@ -112,7 +116,9 @@ impl Connection {
 
     /// A piece of the begun answer. `false`: send the output first, or the answer is over.
     pub fn part(&mut self, bytes: &[u8]) -> bool {
-        let State::Stream { chunked } = self.state else { return false };
+        let State::Stream { chunked } = self.state else {
+            return false;
+        };
         // An empty chunk would end the body.
         if !bytes.is_empty() && !self.is_head {
             if chunked {
@@ -128,7 +134,9 @@ impl Connection {
 
     /// Ends the begun answer.
     pub fn end(&mut self) {
-        let State::Stream { chunked } = self.state else { return };
+        let State::Stream { chunked } = self.state else {
+            return;
+        };
         if chunked && !self.is_head {
             self.out.extend_from_slice(b"0\r\n\r\n");
         }
@@ -174,7 +182,11 @@ impl Connection {
 
     fn read_head(&mut self) -> Result<Progress, RequestError> {
         // Empty lines before a request are skipped (RFC 9112, 2.2).
-        let blank = self.input.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let blank = self
+            .input
+            .iter()
+            .take_while(|b| matches!(b, b'\r' | b'\n'))
+            .count();
         if blank > 0 {
             self.input.drain(..blank);
             self.searched = 0;
@@ -193,12 +205,17 @@ impl Connection {
             self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         let chunks = (head.body == BodySize::Chunked).then(|| Box::new(ChunkReader::new()));
-        self.state = State::Body { head: Box::new(head), chunks };
+        self.state = State::Body {
+            head: Box::new(head),
+            chunks,
+        };
         Ok(Progress::More)
     }
 
     fn read_body(&mut self) -> Result<Progress, RequestError> {
-        let State::Body { head, chunks } = &mut self.state else { return Ok(Progress::Wait) };
+        let State::Body { head, chunks } = &mut self.state else {
+            return Ok(Progress::Wait);
+        };
         let body = match chunks {
             Some(reader) => {
                 let count = reader.receive(&self.input)?;
@@ -210,7 +227,9 @@ impl Connection {
                 Bytes::from(reader.into_body())
             }
             None => {
-                let BodySize::Known(size) = head.body else { return Ok(Progress::Wait) };
+                let BodySize::Known(size) = head.body else {
+                    return Ok(Progress::Wait);
+                };
                 debug_assert!(size <= PLAIN_BODY_BYTES_MAX);
                 if self.input.len() < size {
                     return Ok(Progress::Wait);
@@ -231,7 +250,11 @@ impl Connection {
         self.is_head = false;
         let status = error.status();
         let body = format!("{} {}: {error}\n", status, reason(status));
-        self.respond(status, &[("Content-Type", "text/plain; charset=utf-8")], body.as_bytes());
+        self.respond(
+            status,
+            &[("Content-Type", "text/plain; charset=utf-8")],
+            body.as_bytes(),
+        );
     }
 
     fn put_head(&mut self, status: u16, fields: &[(&str, &str)]) {
@@ -249,7 +272,9 @@ impl Connection {
     }
 
     fn put_line(&mut self, line: std::fmt::Arguments<'_>) {
-        self.out.write_fmt(line).expect("writing to a Vec does not fail");
+        self.out
+            .write_fmt(line)
+            .expect("writing to a Vec does not fail");
         self.out.extend_from_slice(b"\r\n");
     }
 

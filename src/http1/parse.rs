@@ -15,14 +15,18 @@ pub enum RequestError {
     Header,
     /// HTTP/1.1 without exactly one `host`.
     Host,
-    HeadTooLarge { max: usize },
+    HeadTooLarge {
+        max: usize,
+    },
     ContentLength,
     /// Both a length and chunks.
     TwoLengths,
     /// A transfer coding other than `chunked`.
     TransferCoding,
     Chunk,
-    BodyTooLarge { max: usize },
+    BodyTooLarge {
+        max: usize,
+    },
 }
 
 impl RequestError {
@@ -84,7 +88,11 @@ pub struct RequestHead {
 pub fn head_size(bytes: &[u8], searched: usize) -> Result<Option<usize>, RequestError> {
     let from = searched.saturating_sub(3).min(bytes.len());
     let max = HTTP1_HEAD_BYTES_MAX;
-    for (at, _) in bytes[from..].iter().enumerate().filter(|(_, b)| **b == b'\n') {
+    for (at, _) in bytes[from..]
+        .iter()
+        .enumerate()
+        .filter(|(_, b)| **b == b'\n')
+    {
         let end = from + at + 1;
         let before = &bytes[..end - 1];
         let before = before.strip_suffix(b"\r").unwrap_or(before);
@@ -152,7 +160,9 @@ pub fn parse_head(bytes: &[u8]) -> Result<RequestHead, RequestError> {
             _ => {}
         }
         if head.headers.len() == HTTP1_HEADERS_MAX {
-            return Err(RequestError::HeadTooLarge { max: HTTP1_HEAD_BYTES_MAX });
+            return Err(RequestError::HeadTooLarge {
+                max: HTTP1_HEAD_BYTES_MAX,
+            });
         }
         head.headers.push((name, value));
     }
@@ -192,7 +202,9 @@ fn parse_line(line: &[u8]) -> Result<(String, String, bool), RequestError> {
         target
     } else {
         // Absolute form, as proxies send it.
-        let rest = target.strip_prefix("http://").or(target.strip_prefix("https://"));
+        let rest = target
+            .strip_prefix("http://")
+            .or(target.strip_prefix("https://"));
         let rest = rest.ok_or(RequestError::Target)?;
         rest.find('/').map_or("/", |at| &rest[at..])
     };
@@ -200,7 +212,10 @@ fn parse_line(line: &[u8]) -> Result<(String, String, bool), RequestError> {
 }
 
 fn parse_header(line: &[u8]) -> Result<(String, String), RequestError> {
-    let colon = line.iter().position(|&b| b == b':').ok_or(RequestError::Header)?;
+    let colon = line
+        .iter()
+        .position(|&b| b == b':')
+        .ok_or(RequestError::Header)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     // A name that begins with white space would continue the line before: no longer allowed.
     if name.is_empty() || !name.iter().copied().all(is_token) {
@@ -210,7 +225,10 @@ fn parse_header(line: &[u8]) -> Result<(String, String), RequestError> {
     if value.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) {
         return Err(RequestError::Header);
     }
-    let name = name.iter().map(|b| char::from(b.to_ascii_lowercase())).collect();
+    let name = name
+        .iter()
+        .map(|b| char::from(b.to_ascii_lowercase()))
+        .collect();
     Ok((name, String::from_utf8_lossy(value).into_owned()))
 }
 

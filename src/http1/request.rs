@@ -17,12 +17,7 @@ pub struct Request {
 
 impl Request {
     /// From a request target in origin form.
-    pub fn new(
-        method: &str,
-        target: &str,
-        headers: Vec<(String, String)>,
-        body: Bytes,
-    ) -> Request {
+    pub fn new(method: &str, target: &str, headers: Vec<(String, String)>, body: Bytes) -> Request {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Request {
             method: method.into(),
@@ -35,13 +30,19 @@ impl Request {
 
     /// The first value of a header; `name` is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// All values of a query key, decoded, in order.
     pub fn query_values(&self, key: &str) -> Vec<String> {
         let pairs = query_pairs(&self.query).into_iter();
-        pairs.filter(|(k, _)| k == key).map(|(_, value)| value).collect()
+        pairs
+            .filter(|(k, _)| k == key)
+            .map(|(_, value)| value)
+            .collect()
     }
 
     /// Whether a query key is there, with or without a value.

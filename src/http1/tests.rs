@@ -25,11 +25,23 @@ fn run(pieces: &[&[u8]]) -> (Vec<Request>, String, bool) {
 fn requests_are_told_from_garbage() {
     type Seen = (&'static str, &'static str, &'static str, &'static str, bool);
     let cases: &[(&str, Result<Seen, u16>)] = &[
-        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(("GET", "/", "", "", true))),
-        ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(("GET", "/", "", "", true))),
-        ("GET /health?x=1&y HTTP/1.1\nHost: a\n\n", Ok(("GET", "/health", "x=1&y", "", true))),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            Ok(("GET", "/", "", "", true)),
+        ),
+        (
+            "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            Ok(("GET", "/", "", "", true)),
+        ),
+        (
+            "GET /health?x=1&y HTTP/1.1\nHost: a\n\n",
+            Ok(("GET", "/health", "x=1&y", "", true)),
+        ),
         ("GET / HTTP/1.0\r\n\r\n", Ok(("GET", "/", "", "", false))),
-        ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", Ok(("GET", "/", "", "", true))),
+        (
+            "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
+            Ok(("GET", "/", "", "", true)),
+        ),
         (
             "GET / HTTP/1.1\r\nHost: a\r\nConnection: foo, Close\r\n\r\n",
             Ok(("GET", "/", "", "", false)),
@@ -38,7 +50,10 @@ fn requests_are_told_from_garbage() {
             "GET http://a:1/metrics?z HTTP/1.1\r\nHost: a\r\n\r\n",
             Ok(("GET", "/metrics", "z", "", true)),
         ),
-        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Ok(("OPTIONS", "*", "", "", true))),
+        (
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+            Ok(("OPTIONS", "*", "", "", true)),
+        ),
         (
             "POST /v3/kv/put HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody",
             Ok(("POST", "/v3/kv/put", "", "body", true)),
@@ -62,40 +77,81 @@ fn requests_are_told_from_garbage() {
         ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", Err(400)),
         ("GET / HTTP/1.1\r\nHost: a\r\nnocolon\r\n\r\n", Err(400)),
         ("GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n", Err(400)),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", Err(400)),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", Err(400)),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n", Err(413)),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+            Err(400),
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            Err(400),
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n",
+            Err(413),
+        ),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             Err(400),
         ),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", Err(501)),
-        ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Err(501)),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", Err(400)),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n", Err(400)),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7fffffff\r\n", Err(413)),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+            Err(501),
+        ),
+        (
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Err(501),
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            Err(400),
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n",
+            Err(400),
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7fffffff\r\n",
+            Err(413),
+        ),
     ];
     for (text, expected) in cases {
         let (requests, out, closing) = run(&[text.as_bytes()]);
         match *expected {
             Ok((method, path, query, body, stays)) => {
-                let [request] = &requests[..] else { panic!("{text:?}: {out}") };
-                let got = (&*request.method, &*request.path, &*request.query, &request.body[..]);
+                let [request] = &requests[..] else {
+                    panic!("{text:?}: {out}")
+                };
+                let got = (
+                    &*request.method,
+                    &*request.path,
+                    &*request.query,
+                    &request.body[..],
+                );
                 assert_eq!(got, (method, path, query, body.as_bytes()), "{text:?}");
                 assert_eq!(closing, !stays, "{text:?}");
                 assert!(out.starts_with("HTTP/1.1 200 OK\r\n"), "{out}");
-                assert!(out.ends_with("Content-Length: 2\r\n\r\nok") || !stays, "{out}");
+                assert!(
+                    out.ends_with("Content-Length: 2\r\n\r\nok") || !stays,
+                    "{out}"
+                );
             }
             Err(status) => {
                 assert!(requests.is_empty(), "{text:?}");
-                assert!(out.starts_with(&format!("HTTP/1.1 {status} ")), "{text:?}: {out}");
+                assert!(
+                    out.starts_with(&format!("HTTP/1.1 {status} ")),
+                    "{text:?}: {out}"
+                );
                 assert!(out.contains("Connection: close\r\n") && closing, "{text:?}");
             }
         }
         // Cut anywhere, the same comes of it.
         for at in 1..text.len() {
             let (cut_requests, cut_out, _) = run(&[&text.as_bytes()[..at], &text.as_bytes()[at..]]);
-            assert_eq!((&cut_requests, &cut_out), (&requests, &out), "{text:?} cut at {at}");
+            assert_eq!(
+                (&cut_requests, &cut_out),
+                (&requests, &out),
+                "{text:?} cut at {at}"
+            );
         }
     }
 }
@@ -125,9 +181,15 @@ fn pipelined_requests_come_in_turn() {
 #[test]
 fn streamed_answers_have_an_end() {
     for (request, body) in [
-        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+        ),
         ("GET / HTTP/1.0\r\n\r\n", "Connection: close\r\n\r\nabc"),
-        ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"),
+        (
+            "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n",
+        ),
     ] {
         let mut connection = Connection::new();
         connection.receive(request.as_bytes());
@@ -155,8 +217,7 @@ fn heads_are_bounded() {
     assert!(connection.output().starts_with(b"HTTP/1.1 431 "));
     assert!(connection.output().len() < 1000);
     let many = "x: y\r\n".repeat(limits::HTTP1_HEADERS_MAX);
-    let (requests, out, _) =
-        run(&[format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n").as_bytes()]);
+    let (requests, out, _) = run(&[format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n").as_bytes()]);
     assert!(requests.is_empty() && out.starts_with("HTTP/1.1 431 "));
     // Requests that wait behind an answer stop the reading.
     let mut connection = Connection::new();
@@ -193,7 +254,14 @@ fn the_first_bytes_tell_the_protocol() {
     }
     assert_eq!(detect(PREFACE), Protocol::Http2);
     assert_eq!(detect(&[PREFACE, &b"more"[..]].concat()), Protocol::Http2);
-    for first in ["G", "POST /", "PRI x", "PUT", "\0", "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"] {
+    for first in [
+        "G",
+        "POST /",
+        "PRI x",
+        "PUT",
+        "\0",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX",
+    ] {
         assert_eq!(detect(first.as_bytes()), Protocol::Http1, "{first}");
     }
 }

@@ -15,7 +15,12 @@ pub struct Budget {
 
 impl Budget {
     pub fn new(burst: u32, per_second: u32, now: Monotonic) -> Budget {
-        Budget { credit: burst, burst, per_second, filled_at: now }
+        Budget {
+            credit: burst,
+            burst,
+            per_second,
+            filled_at: now,
+        }
     }
 
     /// Spends `cost`; `false` when the budget cannot pay, even with what time gave back.

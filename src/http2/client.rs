@@ -46,9 +46,15 @@ impl ClientConnection {
 
     /// Remembers request fields, pseudo-fields first, names in lower case.
     pub fn prepare(&mut self, fields: &[(&str, &[u8])]) -> Prepared {
-        let fields = fields.iter().map(|(name, value)| (name.to_string(), value.to_vec()));
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_vec()));
         let fields = fields.collect();
-        self.prepared.push(PreparedFields { fields, block: Vec::new(), count: usize::MAX });
+        self.prepared.push(PreparedFields {
+            fields,
+            block: Vec::new(),
+            count: usize::MAX,
+        });
         Prepared(self.prepared.len() - 1)
     }
 
@@ -66,7 +72,9 @@ impl ClientConnection {
             && self.encoder.inserted_count() > 0
         {
             self.encoder.forget_table();
-            self.prepared.iter_mut().for_each(|prepared| prepared.count = usize::MAX);
+            self.prepared
+                .iter_mut()
+                .for_each(|prepared| prepared.count = usize::MAX);
         }
         let prepared = &mut self.prepared[prepared.0];
         if prepared.count != self.encoder.inserted_count() {
@@ -109,7 +117,9 @@ impl ClientConnection {
         end: bool,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        let Some(slot) = self.inner.slot(stream) else { return false };
+        let Some(slot) = self.inner.slot(stream) else {
+            return false;
+        };
         self.inner.data_at(slot, size, end, encode)
     }
 

@@ -1,13 +1,13 @@
-//! Pure. One client's connection: its life, its events, its deadlines. Frames in are `receive.rs`'s,
-//! frames out are `send.rs`'s.
+//! Pure. One connection: its life, its events, its deadlines. Frames in are `receive.rs`'s and
+//! `header_block.rs`'s, frames out are `send.rs`'s.
 
 use super::budget::Budget;
 use super::error::{ConnectionError, ErrorCode};
 use super::frame;
 use super::head::{Head, HeadMemo, Response};
+use super::header_block::OpenBlock;
 use super::hpack::{Decoder, ShortValue};
 use super::keepalive::{Keeper, Tick};
-use super::receive::OpenBlock;
 use super::send::Tail;
 use super::settings::{PeerSettings, Role, Settings};
 use super::stream::Streams;
@@ -36,15 +36,33 @@ pub enum Event {
         end: bool,
     },
     /// A piece of the request's body. Empty only when `end` is true.
-    Data { stream: StreamId, slot: Slot, bytes: Bytes, end: bool },
+    Data {
+        stream: StreamId,
+        slot: Slot,
+        bytes: Bytes,
+        end: bool,
+    },
     /// The stream is gone: the peer reset it, or broke a rule of streams.
-    Reset { stream: StreamId, slot: Slot, code: ErrorCode },
+    Reset {
+        stream: StreamId,
+        slot: Slot,
+        code: ErrorCode,
+    },
     /// A sender that was told to wait can send again.
     Writable { stream: StreamId },
     /// Client only: the head of an answer, or its trailers.
-    Response { stream: StreamId, slot: Slot, response: Arc<Response>, end: bool },
+    Response {
+        stream: StreamId,
+        slot: Slot,
+        response: Arc<Response>,
+        end: bool,
+    },
     /// Client only: the server takes no streams above `last`; those that are open were reset.
-    GoAway { last: StreamId, code: ErrorCode, debug: Bytes },
+    GoAway {
+        last: StreamId,
+        code: ErrorCode,
+        debug: Bytes,
+    },
     /// The answer to a `ping`.
     Pong { payload: [u8; 8] },
 }
@@ -173,7 +191,9 @@ impl Connection {
             return Err(error);
         }
         self.keeper.received(now);
-        let result = self.receive_frames(bytes, now).and_then(|()| self.check_bounds());
+        let result = self
+            .receive_frames(bytes, now)
+            .and_then(|()| self.check_bounds());
         self.pump();
         result.map_err(|error| self.die(error))
     }
@@ -232,7 +252,9 @@ impl Connection {
             _ => None,
         };
         let keeper = self.keeper.deadline();
-        drain.map_or(keeper, |drain| Some(keeper.map_or(drain, |keeper| keeper.min(drain))))
+        drain.map_or(keeper, |drain| {
+            Some(keeper.map_or(drain, |keeper| keeper.min(drain)))
+        })
     }
 
     /// Does what is due. On `Err` send the output and close.
@@ -290,6 +312,7 @@ impl Connection {
         if self.ready.is_empty() {
             self.ready = VecDeque::new();
         }
+        self.decoder.release_memory();
     }
 
     pub(super) fn pong(&mut self, payload: [u8; 8]) {
@@ -332,10 +355,17 @@ impl Connection {
         let send_window = self.send_window;
         for (_, stream) in self.streams.iter_mut() {
             if let Some(queue) = &stream.queue {
-                assert_eq!(queue.size, queue.chunks.iter().map(Bytes::len).sum::<usize>());
+                assert_eq!(
+                    queue.size,
+                    queue.chunks.iter().map(Bytes::len).sum::<usize>()
+                );
                 queued += queue.size;
                 let could_send = queue.size == 0 || stream.send_window > 0;
-                assert!(!could_send || stream.ready, "stream {} forgotten", stream.id);
+                assert!(
+                    !could_send || stream.ready,
+                    "stream {} forgotten",
+                    stream.id
+                );
             }
             assert!(stream.receive_window >= 0);
             assert!(!(stream.local_ended && stream.remote_ended && stream.queue.is_none()));

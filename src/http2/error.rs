@@ -24,9 +24,19 @@ impl ErrorCode {
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMES: [&str; 14] = [
-            "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR",
-            "SETTINGS_TIMEOUT", "STREAM_CLOSED", "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL",
-            "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY",
+            "NO_ERROR",
+            "PROTOCOL_ERROR",
+            "INTERNAL_ERROR",
+            "FLOW_CONTROL_ERROR",
+            "SETTINGS_TIMEOUT",
+            "STREAM_CLOSED",
+            "FRAME_SIZE_ERROR",
+            "REFUSED_STREAM",
+            "CANCEL",
+            "COMPRESSION_ERROR",
+            "CONNECT_ERROR",
+            "ENHANCE_YOUR_CALM",
+            "INADEQUATE_SECURITY",
             "HTTP_1_1_REQUIRED",
         ];
         match NAMES.get(self.0 as usize) {
@@ -61,39 +71,78 @@ pub enum ConnectionError {
     /// The first bytes are not the client's preface.
     Preface,
     /// The first frame is not SETTINGS.
-    FirstFrame { got: u8 },
+    FirstFrame {
+        got: u8,
+    },
     /// A payload above our MAX_FRAME_SIZE.
-    FrameTooLarge { got: usize, max: usize },
+    FrameTooLarge {
+        got: usize,
+        max: usize,
+    },
     /// A fixed-size frame of another size.
-    FrameSize { kind: u8, got: usize, expected: usize },
+    FrameSize {
+        kind: u8,
+        got: usize,
+        expected: usize,
+    },
     /// A frame of this kind belongs to a stream.
-    StreamZero { kind: u8 },
+    StreamZero {
+        kind: u8,
+    },
     /// A frame of this kind belongs to the connection.
-    StreamNotZero { kind: u8, got: u32 },
+    StreamNotZero {
+        kind: u8,
+        got: u32,
+    },
     /// A client's streams are odd, a server's even.
-    StreamParity { got: u32 },
+    StreamParity {
+        got: u32,
+    },
     /// New streams only count up.
-    StreamNotNew { got: u32, last: u32 },
+    StreamNotNew {
+        got: u32,
+        last: u32,
+    },
     /// The stream was never opened.
-    StreamIdle { kind: u8, got: u32 },
+    StreamIdle {
+        kind: u8,
+        got: u32,
+    },
     /// Between the frames of a header block nothing else may come.
-    ContinuationExpected { got: u8, stream: u32 },
+    ContinuationExpected {
+        got: u8,
+        stream: u32,
+    },
     /// A CONTINUATION without a block.
-    ContinuationUnexpected { stream: u32 },
+    ContinuationUnexpected {
+        stream: u32,
+    },
     /// Padding as long as the payload or longer.
-    Padding { got: usize, size: usize },
+    Padding {
+        got: usize,
+        size: usize,
+    },
     /// A client cannot push, and we did not ask a server to.
     PushPromise,
     /// A setting out of its range.
-    SettingValue { id: u16, got: u32 },
+    SettingValue {
+        id: u16,
+        got: u32,
+    },
     /// An acknowledgement of SETTINGS that we did not send.
     SettingsAck,
     /// A window above 2^31 - 1.
-    WindowOverflow { window: i64, increment: u32 },
+    WindowOverflow {
+        window: i64,
+        increment: u32,
+    },
     /// A WINDOW_UPDATE of 0 for the connection.
     ZeroIncrement,
     /// DATA beyond the connection's window.
-    WindowExceeded { got: usize, window: i64 },
+    WindowExceeded {
+        got: usize,
+        window: i64,
+    },
     Hpack(HpackError),
     Flood(Flood),
     /// The peer did not answer our ping in time.
@@ -106,7 +155,10 @@ impl ConnectionError {
             ConnectionError::FrameTooLarge { .. } | ConnectionError::FrameSize { .. } => {
                 ErrorCode::FRAME_SIZE_ERROR
             }
-            ConnectionError::SettingValue { id: super::settings::INITIAL_WINDOW_SIZE, .. }
+            ConnectionError::SettingValue {
+                id: super::settings::INITIAL_WINDOW_SIZE,
+                ..
+            }
             | ConnectionError::WindowOverflow { .. }
             | ConnectionError::WindowExceeded { .. } => ErrorCode::FLOW_CONTROL_ERROR,
             ConnectionError::Hpack(_) => ErrorCode::COMPRESSION_ERROR,
@@ -127,8 +179,15 @@ impl fmt::Display for ConnectionError {
             ConnectionError::FrameTooLarge { got, max } => {
                 write!(f, "frame of {got} bytes, at most {max} allowed")
             }
-            ConnectionError::FrameSize { kind, got, expected } => {
-                write!(f, "frame of kind {kind} has {got} bytes, expected {expected}")
+            ConnectionError::FrameSize {
+                kind,
+                got,
+                expected,
+            } => {
+                write!(
+                    f,
+                    "frame of kind {kind} has {got} bytes, expected {expected}"
+                )
             }
             ConnectionError::StreamZero { kind } => {
                 write!(f, "frame of kind {kind} on stream 0")
@@ -143,10 +202,16 @@ impl fmt::Display for ConnectionError {
                 write!(f, "stream {got} opened after stream {last}")
             }
             ConnectionError::StreamIdle { kind, got } => {
-                write!(f, "frame of kind {kind} on stream {got}, which was never opened")
+                write!(
+                    f,
+                    "frame of kind {kind} on stream {got}, which was never opened"
+                )
             }
             ConnectionError::ContinuationExpected { got, stream } => {
-                write!(f, "frame of kind {got} inside the header block of stream {stream}")
+                write!(
+                    f,
+                    "frame of kind {got} inside the header block of stream {stream}"
+                )
             }
             ConnectionError::ContinuationUnexpected { stream } => {
                 write!(f, "CONTINUATION of stream {stream} without a header block")

@@ -71,7 +71,15 @@ impl FrameHeader {
 /// Appends a frame header.
 #[inline]
 pub fn put_header(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, size: usize) {
-    out.extend_from_slice(&FrameHeader { size, kind, flags, stream }.encode());
+    out.extend_from_slice(
+        &FrameHeader {
+            size,
+            kind,
+            flags,
+            stream,
+        }
+        .encode(),
+    );
 }
 
 /// Appends a whole frame.
@@ -114,7 +122,11 @@ pub fn put_header_block(
     put_frame(out, HEADERS, end, stream, first);
     let mut parts = rest.chunks(payload_max).peekable();
     while let Some(part) = parts.next() {
-        let flags = if parts.peek().is_none() { FLAG_END_HEADERS } else { 0 };
+        let flags = if parts.peek().is_none() {
+            FLAG_END_HEADERS
+        } else {
+            0
+        };
         put_frame(out, CONTINUATION, flags, stream, part);
     }
 }
@@ -148,6 +160,9 @@ pub fn inner<'a>(header: &FrameHeader, payload: &'a [u8]) -> Result<&'a [u8], Pa
     let size = rest
         .len()
         .checked_sub(padding)
-        .ok_or(PayloadError::Padding { got: padding, size: payload.len() })?;
+        .ok_or(PayloadError::Padding {
+            got: padding,
+            size: payload.len(),
+        })?;
     Ok(&rest[..size])
 }

@@ -76,12 +76,16 @@ impl Head {
 
     /// The first value of a field; names are in lower case.
     pub fn field(&self, name: &str) -> Option<&[u8]> {
-        self.fields().find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+        self.fields()
+            .find(|(n, _)| *n == name.as_bytes())
+            .map(|(_, value)| value)
     }
 
     /// Names and values in order, pseudo-fields and the varying field left out.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields.iter().map(|(name, value)| (self.text(name), self.text(value)))
+        self.fields
+            .iter()
+            .map(|(name, value)| (self.text(name), self.text(value)))
     }
 
     fn text(&self, range: &Range<u32>) -> &[u8] {
@@ -143,7 +147,11 @@ impl Builder {
         check_field(name, value)?;
         if name == b"content-length" {
             let size = parse_content_length(value)?;
-            if self.content_length.replace(size).is_some_and(|before| before != size) {
+            if self
+                .content_length
+                .replace(size)
+                .is_some_and(|before| before != size)
+            {
                 return Err(HeadError::ContentLength);
             }
         }
@@ -162,7 +170,9 @@ impl Builder {
 
     fn finish(self) -> Result<Head, HeadError> {
         let [method, scheme, authority, path] = self.pseudo;
-        let method = method.filter(|m| !m.is_empty()).ok_or(HeadError::PseudoMissing)?;
+        let method = method
+            .filter(|m| !m.is_empty())
+            .ok_or(HeadError::PseudoMissing)?;
         let connect = &self.text[method.start as usize..method.end as usize] == b"CONNECT";
         let (scheme, path) = if connect {
             if scheme.is_some() || path.is_some() || authority.is_none() {
@@ -170,8 +180,14 @@ impl Builder {
             }
             (0..0, 0..0)
         } else {
-            let scheme = scheme.filter(|s| !s.is_empty()).ok_or(HeadError::PseudoMissing)?;
-            (scheme, path.filter(|p| !p.is_empty()).ok_or(HeadError::PseudoMissing)?)
+            let scheme = scheme
+                .filter(|s| !s.is_empty())
+                .ok_or(HeadError::PseudoMissing)?;
+            (
+                scheme,
+                path.filter(|p| !p.is_empty())
+                    .ok_or(HeadError::PseudoMissing)?,
+            )
         };
         Ok(Head {
             text: self.text.into_boxed_slice(),
@@ -217,8 +233,9 @@ fn check_value(value: &[u8]) -> Result<(), HeadError> {
 
 fn check_field(name: &[u8], value: &[u8]) -> Result<(), HeadError> {
     match name {
-        b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding"
-        | b"upgrade" => Err(HeadError::ConnectionField),
+        b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding" | b"upgrade" => {
+            Err(HeadError::ConnectionField)
+        }
         b"te" if value != b"trailers" => Err(HeadError::Te),
         _ => Ok(()),
     }
@@ -228,7 +245,9 @@ fn parse_content_length(value: &[u8]) -> Result<u64, HeadError> {
     if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
         return Err(HeadError::ContentLength);
     }
-    Ok(value.iter().fold(0, |size, digit| size * 10 + u64::from(digit - b'0')))
+    Ok(value
+        .iter()
+        .fold(0, |size, digit| size * 10 + u64::from(digit - b'0')))
 }
 
 /// A name and its value.
@@ -246,7 +265,10 @@ impl Response {
     /// Keeps the fields of the block that `decoder` decoded last. `None` when the status is no
     /// number.
     pub fn from_fields(decoder: &Decoder) -> Option<Response> {
-        let mut response = Response { status: None, fields: Vec::new() };
+        let mut response = Response {
+            status: None,
+            fields: Vec::new(),
+        };
         for (name, value) in decoder.list() {
             if name == b":status" {
                 let digits = value.iter().all(u8::is_ascii_digit) && value.len() == 3;
@@ -295,18 +317,18 @@ pub struct HeadMemo<T> {
 
 impl<T> Default for HeadMemo<T> {
     fn default() -> HeadMemo<T> {
-        HeadMemo { entries: Vec::new(), recent: 0, oldest: 0 }
+        HeadMemo {
+            entries: Vec::new(),
+            recent: 0,
+            oldest: 0,
+        }
     }
 }
 
 impl<T> HeadMemo<T> {
     /// The head of a block that came before, byte for byte, with the table as it is.
     #[inline]
-    pub fn by_block(
-        &mut self,
-        block: &[u8],
-        version: u64,
-    ) -> Option<(Arc<T>, Option<ShortValue>)> {
+    pub fn by_block(&mut self, block: &[u8], version: u64) -> Option<(Arc<T>, Option<ShortValue>)> {
         let same = |entry: &Remembered<T>| entry.version == version && entry.block == block;
         if !self.entries.get(self.recent).is_some_and(same) {
             self.recent = self.entries.iter().position(same)?;

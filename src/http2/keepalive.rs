@@ -141,14 +141,21 @@ mod tests {
             if sent {
                 keeper.sent();
             }
-            assert_eq!(keeper.peer_pinged(at(second), streams), fine, "second {second}");
+            assert_eq!(
+                keeper.peer_pinged(at(second), streams),
+                fine,
+                "second {second}"
+            );
         }
     }
 
     // Catches: a silent peer kept for ever, or a talking one pinged or closed.
     #[test]
     fn silence_is_pinged_then_closed() {
-        let settings = Keepalive { interval: Duration::from_secs(10), ..Keepalive::default() };
+        let settings = Keepalive {
+            interval: Duration::from_secs(10),
+            ..Keepalive::default()
+        };
         let mut keeper = Keeper::new(settings, at(0));
         assert_eq!(keeper.tick(at(9)), Tick::Nothing);
         keeper.received(at(9));

@@ -32,13 +32,17 @@ impl Connection {
     /// Sends bytes of the answer's body. `false`: the stream is gone, or enough is queued; wait
     /// for `Event::Writable`.
     pub fn send_data(&mut self, stream: StreamId, bytes: &[u8], end: bool) -> bool {
-        let Some(slot) = self.streams.slot(stream.0) else { return false };
+        let Some(slot) = self.streams.slot(stream.0) else {
+            return false;
+        };
         self.slice_at(slot, bytes, end)
     }
 
     /// Sends bytes of the answer's body without copying what has to wait.
     pub fn send_bytes(&mut self, stream: StreamId, bytes: Bytes, end: bool) -> bool {
-        let Some(slot) = self.streams.slot(stream.0) else { return false };
+        let Some(slot) = self.streams.slot(stream.0) else {
+            return false;
+        };
         if self.admits(slot, bytes.len()) {
             return self.data_at(slot, bytes.len(), end, |out| out.extend_from_slice(&bytes));
         }
@@ -105,8 +109,7 @@ impl Connection {
         let flags = frame::FLAG_END_HEADERS | frame::FLAG_END_STREAM;
         frame::put_frame(&mut self.out, frame::HEADERS, flags, id, trailers);
         self.send_window -= size as i64;
-        self.idle_frames.earn(1);
-        self.keeper.sent();
+        self.earn_data(size);
         self.tail = None;
         self.end_at(slot);
     }
@@ -148,7 +151,11 @@ impl Connection {
         if !self.admits(slot, size) {
             let mut bytes = Vec::with_capacity(size);
             encode(&mut bytes);
-            assert_eq!(bytes.len(), size, "a message has the size that was announced");
+            assert_eq!(
+                bytes.len(),
+                size,
+                "a message has the size that was announced"
+            );
             return self.enqueue(slot, bytes.into(), end);
         }
         self.begin_data(slot, size, end);
@@ -161,8 +168,13 @@ impl Connection {
     pub fn slice_at(&mut self, slot: Slot, bytes: &[u8], end: bool) -> bool {
         let mut rest = bytes;
         loop {
-            let window = self.send_window.min(self.streams.at(slot).send_window).max(0);
-            let max = self.frame_bytes_max().min(usize::try_from(window).unwrap_or(usize::MAX));
+            let window = self
+                .send_window
+                .min(self.streams.at(slot).send_window)
+                .max(0);
+            let max = self
+                .frame_bytes_max()
+                .min(usize::try_from(window).unwrap_or(usize::MAX));
             let size = rest.len().min(max);
             if !self.admits(slot, size) || (size == 0 && !rest.is_empty()) {
                 return self.enqueue(slot, Bytes::copy_from_slice(rest), end);
@@ -212,7 +224,11 @@ impl Connection {
     fn append(&mut self, size: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         let start = self.out.len();
         encode(&mut self.out);
-        assert_eq!(self.out.len() - start, size, "a message has the size that was announced");
+        assert_eq!(
+            self.out.len() - start,
+            size,
+            "a message has the size that was announced"
+        );
     }
 
     /// Whether `size` bytes of DATA may go out now, in one frame.
@@ -239,9 +255,9 @@ impl Connection {
     fn begin_data(&mut self, slot: Slot, size: usize, end: bool) {
         let id = self.streams.at(slot).id;
         let flags = if end { frame::FLAG_END_STREAM } else { 0 };
-        let extends = self.tail.is_some_and(|tail| {
-            tail.stream == id && tail.end == self.out.len()
-        });
+        let extends = self
+            .tail
+            .is_some_and(|tail| tail.stream == id && tail.end == self.out.len());
         if extends && self.grow_tail(size) {
             if let Some(tail) = self.tail {
                 self.out[tail.start + 4] |= flags;
@@ -250,13 +266,19 @@ impl Connection {
         }
         let start = self.out.len();
         frame::put_header(&mut self.out, frame::DATA, flags, id, size);
-        self.tail = Some(Tail { stream: id, start, end: self.out.len() + size });
+        self.tail = Some(Tail {
+            stream: id,
+            start,
+            end: self.out.len() + size,
+        });
     }
 
     /// Rewrites the size of the frame at the end of the output; `false` when it would be too big.
     fn grow_tail(&mut self, size: usize) -> bool {
         let frame_bytes_max = self.frame_bytes_max();
-        let Some(tail) = &mut self.tail else { return false };
+        let Some(tail) = &mut self.tail else {
+            return false;
+        };
         let grown = tail.end - tail.start - FRAME_HEADER_SIZE + size;
         if grown > frame_bytes_max {
             return false;
@@ -272,12 +294,20 @@ impl Connection {
     fn end_data(&mut self, slot: Slot, size: usize, end: bool) {
         self.send_window -= size as i64;
         self.streams.at_mut(slot).send_window -= size as i64;
-        self.idle_frames.earn(1);
-        self.keeper.sent();
+        self.earn_data(size);
         if end {
             self.tail = None;
             self.end_at(slot);
         }
+    }
+
+    /// A DATA frame went out: the peer may answer it with pings and window updates.
+    #[inline]
+    fn earn_data(&mut self, size: usize) {
+        let more = size / limits::IDLE_FRAME_DATA_BYTES;
+        self.idle_frames
+            .earn(limits::IDLE_FRAMES_PER_DATA + more as u32);
+        self.keeper.sent();
     }
 
     fn enqueue(&mut self, slot: Slot, bytes: Bytes, end: bool) -> bool {
@@ -330,12 +360,19 @@ impl Connection {
     /// output's target allow.
     pub(super) fn pump(&mut self) {
         while self.out.len() < limits::OUTPUT_BYTES_TARGET {
-            let Some(&(slot, stream)) = self.ready.front() else { return };
+            let Some(&(slot, stream)) = self.ready.front() else {
+                return;
+            };
             if !self.streams.holds(slot, stream) {
                 self.ready.pop_front();
                 continue;
             }
-            let queue_size = self.streams.at(slot).queue.as_ref().map_or(0, |queue| queue.size);
+            let queue_size = self
+                .streams
+                .at(slot)
+                .queue
+                .as_ref()
+                .map_or(0, |queue| queue.size);
             if queue_size > 0 && self.send_window <= 0 {
                 // Every stream behind it waits for the same window, but for one that only has its
                 // end to send; that one waits for its turn.
@@ -352,9 +389,14 @@ impl Connection {
         let frame_bytes_max = self.frame_bytes_max();
         let stream = self.streams.at_mut(slot);
         let id = stream.id;
-        let Some(mut queue) = stream.queue.take() else { return };
+        let Some(mut queue) = stream.queue.take() else {
+            return;
+        };
         let window = self.send_window.min(stream.send_window).max(0);
-        let size = queue.size.min(frame_bytes_max).min(usize::try_from(window).unwrap_or(0));
+        let size = queue
+            .size
+            .min(frame_bytes_max)
+            .min(usize::try_from(window).unwrap_or(0));
         if size > 0 || (queue.size == 0 && queue.end) {
             let end = queue.end && size == queue.size;
             let flags = if end { frame::FLAG_END_STREAM } else { 0 };
@@ -364,8 +406,7 @@ impl Connection {
             frame::put_header(&mut self.out, frame::DATA, flags, id, size);
             take_front(&mut queue, size, &mut self.out);
             self.queued -= size;
-            self.idle_frames.earn(1);
-            self.keeper.sent();
+            self.earn_data(size);
             if end {
                 self.end_at(slot);
                 return;
@@ -381,7 +422,9 @@ impl Connection {
         let stream = self.streams.at_mut(slot);
         if stream.wants_writable && queue.size <= limits::STREAM_QUEUE_BYTES_LOW {
             stream.wants_writable = false;
-            self.events.push_back(Event::Writable { stream: StreamId(id) });
+            self.events.push_back(Event::Writable {
+                stream: StreamId(id),
+            });
         }
         if queue.size > 0 {
             self.streams.at_mut(slot).queue = Some(queue);
@@ -443,7 +486,10 @@ impl Connection {
 fn take_front(queue: &mut SendQueue, size: usize, out: &mut Vec<u8>) {
     let mut left = size;
     while left > 0 {
-        let chunk = queue.chunks.front_mut().expect("the queue holds `size` bytes or more");
+        let chunk = queue
+            .chunks
+            .front_mut()
+            .expect("the queue holds `size` bytes or more");
         let count = chunk.len().min(left);
         out.extend_from_slice(&chunk[..count]);
         left -= count;
@@ -455,4 +501,3 @@ fn take_front(queue: &mut SendQueue, size: usize, out: &mut Vec<u8>) {
     }
     queue.size -= size;
 }
-

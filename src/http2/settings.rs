@@ -52,7 +52,10 @@ impl Settings {
     /// Appends our SETTINGS, and a WINDOW_UPDATE that opens the connection's window.
     pub fn put(&self, role: Role, out: &mut Vec<u8>) {
         let first = match role {
-            Role::Server => (MAX_CONCURRENT_STREAMS, self.streams_max.min(limits::STREAMS_MAX)),
+            Role::Server => (
+                MAX_CONCURRENT_STREAMS,
+                self.streams_max.min(limits::STREAMS_MAX),
+            ),
             Role::Client => (ENABLE_PUSH, 0),
         };
         let entries = [

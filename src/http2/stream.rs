@@ -110,7 +110,9 @@ impl Streams {
     /// Whether `slot` still holds the stream that had `id`.
     #[inline]
     pub fn holds(&self, slot: Slot, id: StreamId) -> bool {
-        self.slab.get(slot.index()).is_some_and(|stream| stream.id == id.0 && id.0 != 0)
+        self.slab
+            .get(slot.index())
+            .is_some_and(|stream| stream.id == id.0 && id.0 != 0)
     }
 
     pub fn insert(&mut self, stream: Stream) -> Slot {

@@ -18,7 +18,9 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
-    fields.iter().for_each(|(name, value)| put_field(&mut out, name, value.as_bytes()));
+    fields
+        .iter()
+        .for_each(|(name, value)| put_field(&mut out, name, value.as_bytes()));
     out
 }
 
@@ -123,50 +125,130 @@ fn every_broken_rule_has_its_error() {
 
     let cases: Vec<(&str, Vec<u8>, Outcome)> = vec![
         // Frame sizes.
-        ("largest frame", then(&open, &frame(DATA, 0, 1, &[0; 16_384])), Fine(2)),
-        ("too large a frame", then(&open, &frame(DATA, 0, 1, &[0; 16_385])), Conn(SIZE)),
+        (
+            "largest frame",
+            then(&open, &frame(DATA, 0, 1, &[0; 16_384])),
+            Fine(2),
+        ),
+        (
+            "too large a frame",
+            then(&open, &frame(DATA, 0, 1, &[0; 16_385])),
+            Conn(SIZE),
+        ),
         ("ping of 7", frame(PING, 0, 0, &[0; 7]), Conn(SIZE)),
-        ("window update of 5", frame(WINDOW_UPDATE, 0, 0, &[0; 5]), Conn(SIZE)),
-        ("reset of 3", then(&open, &frame(RST_STREAM, 0, 1, &[0; 3])), Conn(SIZE)),
+        (
+            "window update of 5",
+            frame(WINDOW_UPDATE, 0, 0, &[0; 5]),
+            Conn(SIZE),
+        ),
+        (
+            "reset of 3",
+            then(&open, &frame(RST_STREAM, 0, 1, &[0; 3])),
+            Conn(SIZE),
+        ),
         ("settings of 5", frame(SETTINGS, 0, 0, &[0; 5]), Conn(SIZE)),
-        ("settings ack with payload", frame(SETTINGS, FLAG_ACK, 0, &[0; 6]), Conn(SIZE)),
-        ("priority of 4, open", then(&open, &frame(PRIORITY, 0, 1, &[0; 4])), Stream(1, SIZE)),
-        ("priority of 4, idle", frame(PRIORITY, 0, 1, &[0; 4]), Conn(SIZE)),
+        (
+            "settings ack with payload",
+            frame(SETTINGS, FLAG_ACK, 0, &[0; 6]),
+            Conn(SIZE),
+        ),
+        (
+            "priority of 4, open",
+            then(&open, &frame(PRIORITY, 0, 1, &[0; 4])),
+            Stream(1, SIZE),
+        ),
+        (
+            "priority of 4, idle",
+            frame(PRIORITY, 0, 1, &[0; 4]),
+            Conn(SIZE),
+        ),
         ("goaway of 7", frame(GOAWAY, 0, 0, &[0; 7]), Conn(SIZE)),
-        ("headers with half a priority", frame(HEADERS, BOTH | 0x20, 1, &[0; 3]), Conn(SIZE)),
-        ("data padded, empty", then(&open, &frame(DATA, FLAG_PADDED, 1, &[])), Conn(SIZE)),
+        (
+            "headers with half a priority",
+            frame(HEADERS, BOTH | 0x20, 1, &[0; 3]),
+            Conn(SIZE),
+        ),
+        (
+            "data padded, empty",
+            then(&open, &frame(DATA, FLAG_PADDED, 1, &[])),
+            Conn(SIZE),
+        ),
         // Stream ids.
         ("data on 0", frame(DATA, 0, 0, b"x"), Conn(PROTOCOL)),
-        ("headers on 0", frame(HEADERS, BOTH, 0, &get()), Conn(PROTOCOL)),
-        ("priority on 0", frame(PRIORITY, 0, 0, &[0; 5]), Conn(PROTOCOL)),
-        ("reset on 0", frame(RST_STREAM, 0, 0, &[0; 4]), Conn(PROTOCOL)),
+        (
+            "headers on 0",
+            frame(HEADERS, BOTH, 0, &get()),
+            Conn(PROTOCOL),
+        ),
+        (
+            "priority on 0",
+            frame(PRIORITY, 0, 0, &[0; 5]),
+            Conn(PROTOCOL),
+        ),
+        (
+            "reset on 0",
+            frame(RST_STREAM, 0, 0, &[0; 4]),
+            Conn(PROTOCOL),
+        ),
         ("settings on 1", frame(SETTINGS, 0, 1, &[]), Conn(PROTOCOL)),
         ("ping on 1", frame(PING, 0, 1, &[0; 8]), Conn(PROTOCOL)),
         ("goaway on 1", frame(GOAWAY, 0, 1, &[0; 8]), Conn(PROTOCOL)),
-        ("even stream", frame(HEADERS, BOTH, 2, &get()), Conn(PROTOCOL)),
         (
-            "smaller stream",
-            then(&frame(HEADERS, BOTH, 5, &get()), &frame(HEADERS, BOTH, 3, &get())),
+            "even stream",
+            frame(HEADERS, BOTH, 2, &get()),
             Conn(PROTOCOL),
         ),
-        ("reserved bit", then(&open, &frame(DATA, FLAG_END_STREAM, 0x8000_0001, b"x")), Fine(2)),
+        (
+            "smaller stream",
+            then(
+                &frame(HEADERS, BOTH, 5, &get()),
+                &frame(HEADERS, BOTH, 3, &get()),
+            ),
+            Conn(PROTOCOL),
+        ),
+        (
+            "reserved bit",
+            then(&open, &frame(DATA, FLAG_END_STREAM, 0x8000_0001, b"x")),
+            Fine(2),
+        ),
         // Idle streams.
         ("data on idle", frame(DATA, 0, 1, b"x"), Conn(PROTOCOL)),
-        ("reset on idle", frame(RST_STREAM, 0, 1, &[0; 4]), Conn(PROTOCOL)),
-        ("window update on idle", frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]), Conn(PROTOCOL)),
+        (
+            "reset on idle",
+            frame(RST_STREAM, 0, 1, &[0; 4]),
+            Conn(PROTOCOL),
+        ),
+        (
+            "window update on idle",
+            frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
+            Conn(PROTOCOL),
+        ),
         ("priority on idle", frame(PRIORITY, 0, 7, &[0; 5]), Fine(0)),
         // Half-closed and closed streams.
-        ("data after end", then(&ended, &frame(DATA, 0, 1, b"x")), Stream(1, CLOSED)),
+        (
+            "data after end",
+            then(&ended, &frame(DATA, 0, 1, b"x")),
+            Stream(1, CLOSED),
+        ),
         ("headers after end", then(&ended, &ended), Stream(1, CLOSED)),
         (
             "window update after end",
             then(&ended, &frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])),
             Fine(1),
         ),
-        ("reset after end", then(&ended, &frame(RST_STREAM, 0, 1, &[0; 4])), Fine(2)),
+        (
+            "reset after end",
+            then(&ended, &frame(RST_STREAM, 0, 1, &[0; 4])),
+            Fine(2),
+        ),
         (
             "data after reset",
-            [&open[..], &frame(RST_STREAM, 0, 1, &[0; 4]), &frame(DATA, 0, 1, b"x")].concat(),
+            [
+                &open[..],
+                &frame(RST_STREAM, 0, 1, &[0; 4]),
+                &frame(DATA, 0, 1, b"x"),
+            ]
+            .concat(),
             Stream(1, CLOSED),
         ),
         (
@@ -176,59 +258,164 @@ fn every_broken_rule_has_its_error() {
         ),
         (
             "reset twice",
-            [&open[..], &frame(RST_STREAM, 0, 1, &[0; 4]), &frame(RST_STREAM, 0, 1, &[0; 4])]
-                .concat(),
+            [
+                &open[..],
+                &frame(RST_STREAM, 0, 1, &[0; 4]),
+                &frame(RST_STREAM, 0, 1, &[0; 4]),
+            ]
+            .concat(),
             Fine(2),
         ),
         // Header blocks.
         ("continuation", then(&cut, &rest), Fine(1)),
         ("continuation alone", rest.clone(), Conn(PROTOCOL)),
-        ("continuation after the end", then(&ended, &rest), Conn(PROTOCOL)),
-        ("ping inside a block", then(&cut, &frame(PING, 0, 0, &[0; 8])), Conn(PROTOCOL)),
-        ("unknown kind inside a block", then(&cut, &frame(99, 0, 1, &[])), Conn(PROTOCOL)),
+        (
+            "continuation after the end",
+            then(&ended, &rest),
+            Conn(PROTOCOL),
+        ),
+        (
+            "ping inside a block",
+            then(&cut, &frame(PING, 0, 0, &[0; 8])),
+            Conn(PROTOCOL),
+        ),
+        (
+            "unknown kind inside a block",
+            then(&cut, &frame(99, 0, 1, &[])),
+            Conn(PROTOCOL),
+        ),
         (
             "continuation of another stream",
             then(&cut, &frame(CONTINUATION, FLAG_END_HEADERS, 3, half_b)),
             Conn(PROTOCOL),
         ),
         ("bad hpack", frame(HEADERS, BOTH, 1, &[0xff]), Conn(HPACK)),
-        ("unknown index", frame(HEADERS, BOTH, 1, &[0xbe]), Conn(HPACK)),
-        ("table size too large", frame(HEADERS, BOTH, 1, &[0x3f, 0xff, 0x7f]), Conn(HPACK)),
-        ("bad hpack in trailers", then(&open, &frame(HEADERS, BOTH, 1, &[0x80])), Conn(HPACK)),
+        (
+            "unknown index",
+            frame(HEADERS, BOTH, 1, &[0xbe]),
+            Conn(HPACK),
+        ),
+        (
+            "table size too large",
+            frame(HEADERS, BOTH, 1, &[0x3f, 0xff, 0x7f]),
+            Conn(HPACK),
+        ),
+        (
+            "bad hpack in trailers",
+            then(&open, &frame(HEADERS, BOTH, 1, &[0x80])),
+            Conn(HPACK),
+        ),
         // Fields.
         ("no path", headers(&GET[..2]), Stream(1, PROTOCOL)),
         ("no method", headers(&GET[1..]), Stream(1, PROTOCOL)),
         ("no scheme", headers(&[GET[0], GET[2]]), Stream(1, PROTOCOL)),
-        ("empty path", headers(&[GET[0], GET[1], (":path", "")]), Stream(1, PROTOCOL)),
-        ("two methods", with(&[(":method", "GET")]), Stream(1, PROTOCOL)),
-        ("unknown pseudo", with(&[(":query", "x")]), Stream(1, PROTOCOL)),
-        ("status in a request", with(&[(":status", "200")]), Stream(1, PROTOCOL)),
-        ("late pseudo", with(&[("a", "b"), (":authority", "x")]), Stream(1, PROTOCOL)),
-        ("connection field", with(&[("connection", "close")]), Stream(1, PROTOCOL)),
-        ("keep-alive", with(&[("keep-alive", "1")]), Stream(1, PROTOCOL)),
-        ("transfer-encoding", with(&[("transfer-encoding", "x")]), Stream(1, PROTOCOL)),
+        (
+            "empty path",
+            headers(&[GET[0], GET[1], (":path", "")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "two methods",
+            with(&[(":method", "GET")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "unknown pseudo",
+            with(&[(":query", "x")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "status in a request",
+            with(&[(":status", "200")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "late pseudo",
+            with(&[("a", "b"), (":authority", "x")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "connection field",
+            with(&[("connection", "close")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "keep-alive",
+            with(&[("keep-alive", "1")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "transfer-encoding",
+            with(&[("transfer-encoding", "x")]),
+            Stream(1, PROTOCOL),
+        ),
         ("upgrade", with(&[("upgrade", "h2c")]), Stream(1, PROTOCOL)),
         ("te trailers", with(&[("te", "trailers")]), Fine(1)),
         ("te gzip", with(&[("te", "gzip")]), Stream(1, PROTOCOL)),
-        ("space in a name", with(&[("a b", "c")]), Stream(1, PROTOCOL)),
-        ("colon in a name", with(&[("a:b", "c")]), Stream(1, PROTOCOL)),
+        (
+            "space in a name",
+            with(&[("a b", "c")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "colon in a name",
+            with(&[("a:b", "c")]),
+            Stream(1, PROTOCOL),
+        ),
         ("empty name", with(&[("", "c")]), Stream(1, PROTOCOL)),
-        ("line end in a value", with(&[("a", "b\r\nc")]), Stream(1, PROTOCOL)),
+        (
+            "line end in a value",
+            with(&[("a", "b\r\nc")]),
+            Stream(1, PROTOCOL),
+        ),
         ("zero in a value", with(&[("a", "\0")]), Stream(1, PROTOCOL)),
-        ("space before a value", with(&[("a", " b")]), Stream(1, PROTOCOL)),
-        ("tab after a value", with(&[("a", "b\t")]), Stream(1, PROTOCOL)),
-        ("connect", headers(&[(":method", "CONNECT"), (":authority", "a:1")]), Fine(1)),
-        ("connect with a path", headers(&[(":method", "CONNECT"), GET[2]]), Stream(1, PROTOCOL)),
+        (
+            "space before a value",
+            with(&[("a", " b")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "tab after a value",
+            with(&[("a", "b\t")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "connect",
+            headers(&[(":method", "CONNECT"), (":authority", "a:1")]),
+            Fine(1),
+        ),
+        (
+            "connect with a path",
+            headers(&[(":method", "CONNECT"), GET[2]]),
+            Stream(1, PROTOCOL),
+        ),
         // An upper-case name, which `put_field` would not write.
         (
             "upper case",
-            frame(HEADERS, BOTH, 1, &[&get()[..], &[0, 1, b'A', 1, b'b']].concat()),
+            frame(
+                HEADERS,
+                BOTH,
+                1,
+                &[&get()[..], &[0, 1, b'A', 1, b'b']].concat(),
+            ),
             Stream(1, PROTOCOL),
         ),
         // content-length.
-        ("length without a body", with(&[("content-length", "1")]), Stream(1, PROTOCOL)),
-        ("length 0 without a body", with(&[("content-length", "0")]), Fine(1)),
-        ("length no number", with(&[("content-length", "1x")]), Stream(1, PROTOCOL)),
+        (
+            "length without a body",
+            with(&[("content-length", "1")]),
+            Stream(1, PROTOCOL),
+        ),
+        (
+            "length 0 without a body",
+            with(&[("content-length", "0")]),
+            Fine(1),
+        ),
+        (
+            "length no number",
+            with(&[("content-length", "1x")]),
+            Stream(1, PROTOCOL),
+        ),
         (
             "lengths differ",
             with(&[("content-length", "0"), ("content-length", "1")]),
@@ -237,7 +424,12 @@ fn every_broken_rule_has_its_error() {
         (
             "body too long",
             then(
-                &frame(HEADERS, FLAG_END_HEADERS, 1, &get_with(&[("content-length", "2")])),
+                &frame(
+                    HEADERS,
+                    FLAG_END_HEADERS,
+                    1,
+                    &get_with(&[("content-length", "2")]),
+                ),
                 &frame(DATA, 0, 1, b"abc"),
             ),
             Stream(1, PROTOCOL),
@@ -245,7 +437,12 @@ fn every_broken_rule_has_its_error() {
         (
             "body too short",
             then(
-                &frame(HEADERS, FLAG_END_HEADERS, 1, &get_with(&[("content-length", "4")])),
+                &frame(
+                    HEADERS,
+                    FLAG_END_HEADERS,
+                    1,
+                    &get_with(&[("content-length", "4")]),
+                ),
                 &frame(DATA, FLAG_END_STREAM, 1, b"abc"),
             ),
             Stream(1, PROTOCOL),
@@ -253,31 +450,64 @@ fn every_broken_rule_has_its_error() {
         (
             "body as long as said",
             then(
-                &frame(HEADERS, FLAG_END_HEADERS, 1, &get_with(&[("content-length", "3")])),
+                &frame(
+                    HEADERS,
+                    FLAG_END_HEADERS,
+                    1,
+                    &get_with(&[("content-length", "3")]),
+                ),
                 &frame(DATA, FLAG_END_STREAM | FLAG_PADDED, 1, b"\x02abc\0\0"),
             ),
             Fine(2),
         ),
         // Trailers.
-        ("trailers", then(&open, &frame(HEADERS, BOTH, 1, &block(&[("a", "b")]))), Fine(2)),
+        (
+            "trailers",
+            then(&open, &frame(HEADERS, BOTH, 1, &block(&[("a", "b")]))),
+            Fine(2),
+        ),
         (
             "trailers without an end",
-            then(&open, &frame(HEADERS, FLAG_END_HEADERS, 1, &block(&[("a", "b")]))),
+            then(
+                &open,
+                &frame(HEADERS, FLAG_END_HEADERS, 1, &block(&[("a", "b")])),
+            ),
             Stream(1, PROTOCOL),
         ),
-        ("pseudo in trailers", then(&open, &ended), Stream(1, PROTOCOL)),
+        (
+            "pseudo in trailers",
+            then(&open, &ended),
+            Stream(1, PROTOCOL),
+        ),
         // Padding.
-        ("padding as long as data", then(&open, &frame(DATA, 8, 1, &[3, 0, 0])), Conn(PROTOCOL)),
-        ("only padding", then(&open, &frame(DATA, 8, 1, &[2, 0, 0])), Fine(1)),
+        (
+            "padding as long as data",
+            then(&open, &frame(DATA, 8, 1, &[3, 0, 0])),
+            Conn(PROTOCOL),
+        ),
+        (
+            "only padding",
+            then(&open, &frame(DATA, 8, 1, &[2, 0, 0])),
+            Fine(1),
+        ),
         (
             "padded headers",
             frame(HEADERS, BOTH | 8, 1, &[&[1][..], &get(), &[0]].concat()),
             Fine(1),
         ),
-        ("too much padding in headers", frame(HEADERS, BOTH | 8, 1, &[9, 0x82]), Conn(PROTOCOL)),
+        (
+            "too much padding in headers",
+            frame(HEADERS, BOTH | 8, 1, &[9, 0x82]),
+            Conn(PROTOCOL),
+        ),
         (
             "headers with priority",
-            frame(HEADERS, BOTH | 0x20, 1, &[&[0, 0, 0, 3, 9][..], &get()].concat()),
+            frame(
+                HEADERS,
+                BOTH | 0x20,
+                1,
+                &[&[0, 0, 0, 3, 9][..], &get()].concat(),
+            ),
             Fine(1),
         ),
         // SETTINGS.
@@ -290,17 +520,28 @@ fn every_broken_rule_has_its_error() {
         ("first ack", frame(SETTINGS, FLAG_ACK, 0, &[]), Fine(0)),
         (
             "second ack",
-            then(&frame(SETTINGS, FLAG_ACK, 0, &[]), &frame(SETTINGS, FLAG_ACK, 0, &[])),
+            then(
+                &frame(SETTINGS, FLAG_ACK, 0, &[]),
+                &frame(SETTINGS, FLAG_ACK, 0, &[]),
+            ),
             Conn(PROTOCOL),
         ),
         // Windows.
-        ("increment 0", frame(WINDOW_UPDATE, 0, 0, &[0; 4]), Conn(PROTOCOL)),
+        (
+            "increment 0",
+            frame(WINDOW_UPDATE, 0, 0, &[0; 4]),
+            Conn(PROTOCOL),
+        ),
         (
             "increment 0 on a stream",
             then(&open, &frame(WINDOW_UPDATE, 0, 1, &[0; 4])),
             Stream(1, PROTOCOL),
         ),
-        ("window overflow", frame(WINDOW_UPDATE, 0, 0, &max), Conn(FLOW)),
+        (
+            "window overflow",
+            frame(WINDOW_UPDATE, 0, 0, &max),
+            Conn(FLOW),
+        ),
         (
             "stream window overflow",
             then(&open, &frame(WINDOW_UPDATE, 0, 1, &max)),
@@ -308,12 +549,20 @@ fn every_broken_rule_has_its_error() {
         ),
         (
             "settings overflow a window",
-            [&open[..], &frame(WINDOW_UPDATE, 0, 1, &[0x7f, 0, 0, 0]), &setting(4, U31_MAX)]
-                .concat(),
+            [
+                &open[..],
+                &frame(WINDOW_UPDATE, 0, 1, &[0x7f, 0, 0, 0]),
+                &setting(4, U31_MAX),
+            ]
+            .concat(),
             Conn(FLOW),
         ),
         // The rest.
-        ("push promise", then(&open, &frame(PUSH_PROMISE, 4, 1, &[0; 4])), Conn(PROTOCOL)),
+        (
+            "push promise",
+            then(&open, &frame(PUSH_PROMISE, 4, 1, &[0; 4])),
+            Conn(PROTOCOL),
+        ),
         ("unknown kind", frame(0xbb, 0xff, 77, b"hello"), Fine(0)),
         ("unknown flags", frame(PING, 0xfe, 0, &[0; 8]), Fine(0)),
         ("ping ack", frame(PING, FLAG_ACK, 0, &[7; 8]), Fine(1)),
@@ -328,8 +577,14 @@ fn every_broken_rule_has_its_error() {
 #[test]
 fn the_first_bytes_are_checked() {
     let mut server = Connection::new(Settings::default(), NOW);
-    assert_eq!(server.receive(b"PRI * HTTP/2.0\r\n\r\nXX", NOW), Err(ConnectionError::Preface));
-    for first in [frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, FLAG_ACK, 0, &[])] {
+    assert_eq!(
+        server.receive(b"PRI * HTTP/2.0\r\n\r\nXX", NOW),
+        Err(ConnectionError::Preface)
+    );
+    for first in [
+        frame(PING, 0, 0, &[0; 8]),
+        frame(SETTINGS, FLAG_ACK, 0, &[]),
+    ] {
         let mut server = Connection::new(Settings::default(), NOW);
         server.receive(PREFACE, NOW).unwrap();
         let result = server.receive(&first, NOW);
@@ -340,18 +595,30 @@ fn the_first_bytes_are_checked() {
 // Catches: a peer's DATA beyond the windows that we announced.
 #[test]
 fn windows_that_we_announced_are_enforced() {
-    let small = Settings { stream_window: 10, ..Settings::default() };
+    let small = Settings {
+        stream_window: 10,
+        ..Settings::default()
+    };
     let open = frame(HEADERS, FLAG_END_HEADERS, 1, &get());
     let mut server = server_with(small);
     let fits = frame(DATA, FLAG_END_STREAM, 1, &[0; 10]);
-    assert_eq!(outcome(&mut server, &[&open[..], &fits].concat()), Outcome::Fine(2));
+    assert_eq!(
+        outcome(&mut server, &[&open[..], &fits].concat()),
+        Outcome::Fine(2)
+    );
     let mut server = server_with(small);
     let beyond = frame(DATA, 0, 1, &[0; 11]);
     let expected = Outcome::Stream(1, ErrorCode::FLOW_CONTROL_ERROR);
-    assert_eq!(outcome(&mut server, &[&open[..], &beyond].concat()), expected);
+    assert_eq!(
+        outcome(&mut server, &[&open[..], &beyond].concat()),
+        expected
+    );
 
     // The connection's window, over several streams, none of which breaks its own.
-    let settings = Settings { connection_window: 65_535, ..Settings::default() };
+    let settings = Settings {
+        connection_window: 65_535,
+        ..Settings::default()
+    };
     let mut server = server_with(settings);
     server.unreturned = 0;
     server.receive_window = 20_000;
@@ -367,9 +634,15 @@ fn windows_that_we_announced_are_enforced() {
 // Catches: windows given back too early (a frame per DATA) or never.
 #[test]
 fn window_updates_come_at_half_a_window() {
-    let settings = Settings { stream_window: 65_536, connection_window: 131_072, ..Settings::default() };
+    let settings = Settings {
+        stream_window: 65_536,
+        connection_window: 131_072,
+        ..Settings::default()
+    };
     let mut server = server_with(settings);
-    server.receive(&frame(HEADERS, FLAG_END_HEADERS, 1, &get()), NOW).unwrap();
+    server
+        .receive(&frame(HEADERS, FLAG_END_HEADERS, 1, &get()), NOW)
+        .unwrap();
     let mut updates = Vec::new();
     for _ in 0..16 {
         server.receive(&frame(DATA, 0, 1, &[0; 8192]), NOW).unwrap();
@@ -380,7 +653,10 @@ fn window_updates_come_at_half_a_window() {
         server.check();
     }
     let stream = (1, 32_768);
-    assert_eq!(updates, [stream, (0, 65_536), stream, stream, (0, 65_536), stream]);
+    assert_eq!(
+        updates,
+        [stream, (0, 65_536), stream, stream, (0, 65_536), stream]
+    );
 }
 
 /// What a script of frames does, told as text.
@@ -418,7 +694,11 @@ fn every_split_gives_the_same_events() {
     script.extend(frame(GOAWAY, 0, 0, &[0; 8]));
     script.extend(frame(DATA, 0, 9, b"idle"));
     let whole = run(&[&script]);
-    assert!(whole.0.contains("world") && whole.0.contains("never opened"), "{}", whole.0);
+    assert!(
+        whole.0.contains("world") && whole.0.contains("never opened"),
+        "{}",
+        whole.0
+    );
     for at in 0..script.len() {
         assert_eq!(run(&[&script[..at], &script[at..]]), whole, "split at {at}");
     }
@@ -452,18 +732,30 @@ fn floods_end_the_connection() {
         let id = 2 * round + 1;
         [request(id), reset(id)].concat()
     });
-    assert_eq!((rounds, error), (limits::RESET_BURST, resets), "rapid reset");
+    assert_eq!(
+        (rounds, error),
+        (limits::RESET_BURST, resets),
+        "rapid reset"
+    );
 
     let (rounds, error) = flood(&mut server(), |round| {
         let id = 2 * round + 1;
         [request(id), frame(WINDOW_UPDATE, 0, id, &[0; 4])].concat()
     });
-    assert_eq!((rounds, error), (limits::RESET_BURST, resets), "we are made to reset");
+    assert_eq!(
+        (rounds, error),
+        (limits::RESET_BURST, resets),
+        "we are made to reset"
+    );
 
     let (_, error) = flood(&mut server(), |_| frame(PING, FLAG_ACK, 0, &[1; 8]));
     assert_eq!(error, idle, "ping answers");
     let (rounds, error) = flood(&mut server(), |_| frame(PING, 0, 0, &[1; 8]));
-    assert_eq!((rounds, error), (3, ConnectionError::Flood(Flood::Pings)), "pings");
+    assert_eq!(
+        (rounds, error),
+        (3, ConnectionError::Flood(Flood::Pings)),
+        "pings"
+    );
     let (_, error) = flood(&mut server(), |_| frame(SETTINGS, 0, 0, &[]));
     assert_eq!(error, idle, "settings");
     let (_, error) = flood(&mut server(), |_| frame(PRIORITY, 0, 1, &[0; 5]));
@@ -512,6 +804,24 @@ fn floods_end_the_connection() {
     assert!(rounds < 20, "{rounds}");
 }
 
+// Catches: a busy reader, which gives windows back in small pieces, taken for a flood.
+#[test]
+fn busy_readers_are_no_flood() {
+    let mut server = server();
+    server
+        .receive(&frame(HEADERS, FLAG_END_HEADERS, 1, &get()), NOW)
+        .unwrap();
+    let piece = [0; 16_384];
+    let update = |id| frame(WINDOW_UPDATE, 0, id, &16_384u32.to_be_bytes());
+    for _ in 0..100_000 {
+        server.send_data(StreamId(1), &piece, false);
+        server.output().clear();
+        server
+            .receive(&[update(0), update(1)].concat(), NOW)
+            .unwrap();
+    }
+}
+
 // Catches: more streams than announced, or a header list beyond the bound taken.
 #[test]
 fn streams_and_header_lists_are_bounded() {
@@ -521,22 +831,47 @@ fn streams_and_header_lists_are_bounded() {
         ..Settings::default()
     });
     let open = |id| frame(HEADERS, FLAG_END_HEADERS, id, &get());
-    assert_eq!(outcome(&mut server, &[open(1), open(3)].concat()), Outcome::Fine(2));
+    assert_eq!(
+        outcome(&mut server, &[open(1), open(3)].concat()),
+        Outcome::Fine(2)
+    );
     let refused = Outcome::Stream(5, ErrorCode::REFUSED_STREAM);
     assert_eq!(outcome(&mut server, &open(5)), refused);
-    assert_eq!(outcome(&mut server, &frame(RST_STREAM, 0, 1, &[0; 4])), Outcome::Fine(1));
+    assert_eq!(
+        outcome(&mut server, &frame(RST_STREAM, 0, 1, &[0; 4])),
+        Outcome::Fine(1)
+    );
     let large = get_with(&[("a", &"b".repeat(1000))]);
     let refused = Outcome::Stream(7, ErrorCode::FRAME_SIZE_ERROR);
-    assert_eq!(outcome(&mut server, &frame(HEADERS, BOTH, 7, &large)), refused);
-    assert_eq!(outcome(&mut server, &frame(HEADERS, BOTH, 9, &get())), Outcome::Fine(1));
-    assert_eq!(outcome(&mut server, &frame(RST_STREAM, 0, 9, &[0; 4])), Outcome::Fine(1));
+    assert_eq!(
+        outcome(&mut server, &frame(HEADERS, BOTH, 7, &large)),
+        refused
+    );
+    assert_eq!(
+        outcome(&mut server, &frame(HEADERS, BOTH, 9, &get())),
+        Outcome::Fine(1)
+    );
+    assert_eq!(
+        outcome(&mut server, &frame(RST_STREAM, 0, 9, &[0; 4])),
+        Outcome::Fine(1)
+    );
     // A bomb: one large entry, meant a thousand times.
     let mut bomb = get();
-    bomb.extend([0x40, 1, b'a', 0x7f, 0x80 | (3000 - 127) as u8 & 0x7f, ((3000 - 127) >> 7) as u8]);
+    bomb.extend([
+        0x40,
+        1,
+        b'a',
+        0x7f,
+        0x80 | (3000 - 127) as u8 & 0x7f,
+        ((3000 - 127) >> 7) as u8,
+    ]);
     bomb.extend([b'x'; 3000]);
     bomb.extend([0xbe; 10_000]);
     let refused = Outcome::Stream(11, ErrorCode::FRAME_SIZE_ERROR);
-    assert_eq!(outcome(&mut server, &frame(HEADERS, BOTH, 11, &bomb)), refused);
+    assert_eq!(
+        outcome(&mut server, &frame(HEADERS, BOTH, 11, &bomb)),
+        refused
+    );
 }
 
 /// A small deterministic random source.
@@ -559,8 +894,11 @@ fn random_streams_arrive_whole() {
     for seed in 1..60 {
         let mut random = Random(seed * 0x9e37_79b9);
         let window = [1, 10, 1000, 65_535, 1 << 20][random.below(5) as usize];
-        let client_settings =
-            Settings { stream_window: window, connection_window: 65_535, ..Settings::default() };
+        let client_settings = Settings {
+            stream_window: window,
+            connection_window: 65_535,
+            ..Settings::default()
+        };
         let mut client = ClientConnection::new(client_settings, NOW);
         let mut server = Connection::new(Settings::default(), NOW);
         let prepared = client.prepare(&[
@@ -704,7 +1042,9 @@ fn exchange(
     while let Some(event) = server.poll_event() {
         match event {
             Event::Headers { stream, .. } => find(streams, stream).opened = true,
-            Event::Data { stream, bytes, end, .. } => {
+            Event::Data {
+                stream, bytes, end, ..
+            } => {
                 let model = find(streams, stream);
                 model.up_got += bytes.len();
                 model.up_end_seen |= end;
@@ -727,7 +1067,11 @@ fn exchange(
                 find(streams, stream).down_got.extend_from_slice(&bytes);
             }
             // The server ended before the client did.
-            Event::Reset { stream, code: ErrorCode::NO_ERROR, .. } => {
+            Event::Reset {
+                stream,
+                code: ErrorCode::NO_ERROR,
+                ..
+            } => {
                 find(streams, stream).up_end_seen = true;
             }
             Event::Writable { .. } => {}
@@ -737,22 +1081,31 @@ fn exchange(
 }
 
 fn find(streams: &mut [Model], stream: StreamId) -> &mut Model {
-    streams.iter_mut().find(|model| model.stream == stream).unwrap()
+    streams
+        .iter_mut()
+        .find(|model| model.stream == stream)
+        .unwrap()
 }
 
 // Catches: a drain that cuts off streams which crossed it, never ends, or takes new streams.
 #[test]
 fn a_drain_finishes_what_crossed_it() {
     let mut server = server();
-    server.receive(&frame(HEADERS, BOTH, 1, &get()), NOW).unwrap();
+    server
+        .receive(&frame(HEADERS, BOTH, 1, &get()), NOW)
+        .unwrap();
     server.drain(NOW);
     let out = frames(&std::mem::take(server.output()));
     assert_eq!((out[0].0.kind, out[1].0.kind), (GOAWAY, PING));
     assert_eq!(number(&out[0].1[..4]), Some(U31_MAX));
     assert!(!server.is_closing());
     // This one crossed the announcement.
-    server.receive(&frame(HEADERS, BOTH, 3, &get()), NOW).unwrap();
-    server.receive(&frame(PING, FLAG_ACK, 0, &out[1].1), NOW).unwrap();
+    server
+        .receive(&frame(HEADERS, BOTH, 3, &get()), NOW)
+        .unwrap();
+    server
+        .receive(&frame(PING, FLAG_ACK, 0, &out[1].1), NOW)
+        .unwrap();
     let out = frames(&std::mem::take(server.output()));
     assert_eq!((out[0].0.kind, number(&out[0].1[..4])), (GOAWAY, Some(3)));
     let late = outcome(&mut server, &frame(HEADERS, BOTH, 5, &get()));
@@ -777,7 +1130,9 @@ fn a_drain_finishes_what_crossed_it() {
 #[test]
 fn pings_are_answered_in_the_same_turn() {
     let mut server = server();
-    server.receive(&frame(PING, 0, 0, b"bdp-ping"), NOW).unwrap();
+    server
+        .receive(&frame(PING, 0, 0, b"bdp-ping"), NOW)
+        .unwrap();
     assert_eq!(*server.output(), frame(PING, FLAG_ACK, 0, b"bdp-ping"));
 }
 
@@ -785,7 +1140,9 @@ fn pings_are_answered_in_the_same_turn() {
 #[test]
 fn small_pieces_share_a_frame_within_a_turn() {
     let mut server = server();
-    server.receive(&frame(HEADERS, FLAG_END_HEADERS, 1, &get()), NOW).unwrap();
+    server
+        .receive(&frame(HEADERS, FLAG_END_HEADERS, 1, &get()), NOW)
+        .unwrap();
     for turn in 0..2 {
         for piece in [&b"ab"[..], b"", b"cde"] {
             assert!(server.send_data(StreamId(1), piece, false), "turn {turn}");
@@ -803,13 +1160,22 @@ fn small_pieces_share_a_frame_within_a_turn() {
 #[test]
 fn long_header_blocks_continue() {
     let mut server = server();
-    server.receive(&frame(HEADERS, FLAG_END_HEADERS, 1, &get()), NOW).unwrap();
+    server
+        .receive(&frame(HEADERS, FLAG_END_HEADERS, 1, &get()), NOW)
+        .unwrap();
     let long = "v".repeat(40_000);
     let head = HeaderBlock::new([(":status", &b"200"[..]), ("long", long.as_bytes())]);
     server.respond_headers(StreamId(1), &head, false);
     let out = frames(server.output());
     let kinds: Vec<_> = out.iter().map(|(h, _)| (h.kind, h.flags)).collect();
-    assert_eq!(kinds, [(HEADERS, 0), (CONTINUATION, 0), (CONTINUATION, FLAG_END_HEADERS)]);
+    assert_eq!(
+        kinds,
+        [
+            (HEADERS, 0),
+            (CONTINUATION, 0),
+            (CONTINUATION, FLAG_END_HEADERS)
+        ]
+    );
     let joined: Vec<u8> = out.into_iter().flat_map(|(_, payload)| payload).collect();
     assert_eq!(joined, head.as_bytes());
 }
@@ -817,7 +1183,15 @@ fn long_header_blocks_continue() {
 // Catches: an idle connection or stream that keeps more memory than planned (W13).
 #[test]
 fn idle_connections_are_small() {
-    assert!(size_of::<Connection>() <= 1024, "{}", size_of::<Connection>());
-    assert!(size_of::<super::stream::Stream>() <= 64, "{}", size_of::<super::stream::Stream>());
+    assert!(
+        size_of::<Connection>() <= 1024,
+        "{}",
+        size_of::<Connection>()
+    );
+    assert!(
+        size_of::<super::stream::Stream>() <= 64,
+        "{}",
+        size_of::<super::stream::Stream>()
+    );
     assert!(size_of::<Event>() <= 56, "{}", size_of::<Event>());
 }

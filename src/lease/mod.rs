@@ -19,7 +19,7 @@
 //!
 //! Which keys hang on a lease is not kept in memory. The `lease_keys` bucket has one empty entry
 //! per attachment, lease id ++ user key, written in the same generation as the key itself; a revoke
-//! reads them in key order, and a restart reads nothing. A lease costs about 100 bytes of memory,
+//! reads them in key order, and a restart reads nothing. A lease costs about 110 bytes of memory,
 //! an attachment none beyond the overlay of what is not committed yet.
 //!
 //! Not here: deleting keys (`apply/`), proposing (`group/`), permissions (`auth/`).

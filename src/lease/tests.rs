@@ -1,3 +1,5 @@
+//! Pure. The lessor: rules, and random use against a plain map.
+
 use super::record::{attachment, split_attachment};
 use super::*;
 use crate::env::Monotonic;

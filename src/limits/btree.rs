@@ -4,7 +4,8 @@
 pub const PAGE_BYTES_MIN: u32 = 512;
 /// Largest page, in bytes: a record's offset within its page has 15 bits.
 pub const PAGE_BYTES_MAX: u32 = 32768;
-/// Page size of a new file: the unit of the page cache, so that one record touches one of its pages.
+/// Page size of a new file: the unit of the page cache, so that one record touches one of its
+/// pages.
 pub const PAGE_BYTES_DEFAULT: u32 = 4096;
 /// Buckets of a file; their roots live in the meta, which a torn write must be able to spare.
 pub const BUCKET_COUNT: usize = 32;

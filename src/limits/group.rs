@@ -46,5 +46,11 @@ pub const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 /// is full: they would only grow memory.
 pub const BUFFERED_BYTES_MAX: u64 = 256 << 20;
 
+/// How long a defragmentation waits for readers that hold pages at the file's end.
+pub const DEFRAGMENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Records of a committed generation that are freed at once while the group is idle.
+pub const RELEASE_SLICE_ENTRIES: usize = 500;
+
 /// What an entry adds to the client's message.
 pub const ENTRY_OVERHEAD_BYTES: usize = 64;

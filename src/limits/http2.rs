@@ -76,10 +76,15 @@ pub const RESETS_PER_SECOND: u32 = 100;
 /// Burst of frames that carry nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown
 /// kinds, frames for ended streams); the connection is closed when it is used up.
 pub const IDLE_FRAME_BURST: u32 = 20_000;
-/// Such frames given back per second, per request and per DATA frame sent.
+/// Such frames given back per second.
 pub const IDLE_FRAMES_PER_SECOND: u32 = 1000;
 /// Idle frames given back when a request begins.
 pub const IDLE_FRAMES_PER_REQUEST: u32 = 16;
+/// Idle frames given back per DATA frame that we send: a window of 64 KiB is given back in quarters,
+/// on the stream and on the connection, so each 16 KiB may cost two updates.
+pub const IDLE_FRAMES_PER_DATA: u32 = 4;
+/// Bytes of DATA sent for which one more is given back: large frames are answered by many updates.
+pub const IDLE_FRAME_DATA_BYTES: usize = 2048;
 
 /// A SETTINGS frame that moves the initial window touches every stream: it costs one idle frame
 /// per this many streams.

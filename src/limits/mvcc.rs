@@ -37,6 +37,18 @@ pub const COMMIT_SLICE_PAGES: usize = 64;
 /// commit, so that a compaction of a million revisions does not hold them all in memory.
 pub const COMPACT_PENDING_DELETES_MAX: usize = 200_000;
 
+/// Records freed per log entry from generations that are in the file: twice what one put adds.
+pub const RELEASE_RECORDS_PER_ENTRY: usize = 4;
+
+/// Space below which giving back is not worth a page write.
+pub const DEFRAGMENT_BYTES_MIN: u64 = 64 << 10;
+/// Pages that one commit moves to give space back: 8 MB with ordinary pages.
+pub const DEFRAGMENT_PAGES_PER_COMMIT: u64 = 2048;
+/// Leaves looked at per slice while giving space back.
+pub const DEFRAGMENT_SLICE_LEAVES: usize = 64;
+/// Pages moved per slice while giving space back.
+pub const DEFRAGMENT_SLICE_PAGES: u64 = 32;
+
 /// Bytes of a value compared without a look at its record when a range sorts by value.
 pub const SORT_VALUE_BYTES: usize = 16;
 

@@ -215,6 +215,19 @@ impl Store {
         Ok(())
     }
 
+    /// Sets the compacted revision of an imported store, of which nothing is known to be removed.
+    pub(super) fn set_compacted(&mut self, scheduled: i64) {
+        self.compaction = Compaction {
+            scheduled: scheduled.max(-1),
+            finished: -1,
+            run: None,
+        };
+        self.compaction.start();
+        if scheduled >= 0 {
+            self.put_meta_revision(schema::META_COMPACT_SCHEDULED, scheduled);
+        }
+    }
+
     fn put_meta_revision(&mut self, key: &[u8], main: i64) {
         let revision = RevisionKey::new(Revision::new(main, 0), false);
         let value = Bytes::copy_from_slice(revision.as_bytes());

@@ -2,7 +2,7 @@
 //!
 //! crc32c over the word `key`, then revision key and KeyValue of each record up to the asked
 //! revision. Records at or below the compacted revision count only if they are the newest of a key
-//! that lives at the asked revision, so that physical compaction, wherever it stands, does not show.
+//! that lives at the asked revision, so that it does not show how far physical compaction is.
 //! Two rules of etcd come on top:
 //! - a tombstone at the compacted revision itself never counts: older versions have removed it;
 //! - if no key lives at the asked revision, nothing is passed over. What compaction would have left

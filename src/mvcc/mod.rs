@@ -1,6 +1,6 @@
 //! Pure. The state of one keyspace: revisions, keys, read views, compaction, hash.
 //!
-//! In: the writes of applied log entries. Out: their [`Changes`], and [`View`]s that any core reads.
+//! In: the writes of applied log entries. Out: their [`Changes`], and [`View`]s for any core.
 //!
 //! Order of a life:
 //! ```text
@@ -10,15 +10,15 @@
 //! at any time     view() -> View                RangeScan, ChangeScan, HashScan: in slices
 //! in background   compact_slice                 until Done; WaitsForCommit: commit first
 //!                 commit_begin, commit_slice... -> Plan, execute, committed(receipt)
+//!                 defragment_begin, then commits; release_slice when idle
 //! ```
 //!
 //! Invariants
 //! 1. A transaction that changes anything takes exactly one main revision; its changes are numbered
 //!    by sub from 0.
 //! 2. A view never changes, whatever is written, compacted or committed after it was taken.
-//! 3. Every revision above `compacted()`, and for each key the newest one at or below it unless that
-//!    is a tombstone below it, is readable. What physical compaction has removed so far is never
-//!    visible.
+//! 3. Every revision above `compacted()` is readable, and for each key the newest one at or below
+//!    it, unless that is a tombstone below it. How far physical removal is never shows.
 //! 4. The same log prefix gives the same answers and hashes, however commits and slices fell.
 //! 5. Nothing here iterates all keys except slices that say so, and nothing at open.
 //!
@@ -32,6 +32,7 @@ mod hash;
 mod range;
 mod sort;
 mod store;
+mod transfer;
 mod txn;
 mod view;
 
@@ -41,7 +42,8 @@ mod model;
 mod tests;
 
 pub use crate::backend::{
-    Backend, CommitPolicy, CommitProgress, Corrupt, KeyMeta, KvFields, kv_key, schema,
+    Backend, CommitPolicy, CommitProgress, Corrupt, DefragmentProgress, KeyMeta, KvFields, kv_key,
+    schema,
 };
 pub use changes::{ChangeScan, LoggedChange};
 pub use compact::{CompactError, CompactProgress};
@@ -51,6 +53,7 @@ pub use range::{
     SortOrder, SortTarget,
 };
 pub use store::Store;
+pub use transfer::{ImportError, RecordScan};
 pub use txn::{Change, ChangeKind, Changes, WriteTxn};
 pub use view::View;
 

@@ -418,6 +418,7 @@ impl RangeScan {
                 let revision = meta.modified;
                 let record = state.record_near(&mut records, revision, false)?;
                 let record = record.ok_or(Corrupt::Missing { revision })?;
+                check_size(key, meta.kv_size, record.kv.len())?;
                 sink.kv(&record.kv);
                 record.kv.len()
             };
@@ -561,6 +562,7 @@ impl RangeScan {
                 .encode(scratch);
                 sink.kv(scratch);
             } else {
+                check_size(b"", item.size, record.kv.len())?;
                 sink.kv(&record.kv);
             }
             *emitted += 1;
@@ -598,7 +600,7 @@ pub(super) fn walk(
     end: &RangeEnd,
     at: i64,
     entries_max: usize,
-    visit: &mut dyn FnMut(&[u8], KeyMeta) -> Result<bool, Corrupt>,
+    visit: &mut impl FnMut(&[u8], KeyMeta) -> Result<bool, Corrupt>,
 ) -> Result<WalkEnd, Corrupt> {
     walk_range(
         state,
@@ -674,6 +676,15 @@ fn walk_range(
         cursor.advance()?;
     }
     Ok(WalkEnd::Done)
+}
+
+/// An answer's frame may already name the size that the index gave: the record must have it.
+#[inline]
+fn check_size(key: &[u8], expected: u32, found: usize) -> Result<(), Corrupt> {
+    if expected as usize == found {
+        return Ok(());
+    }
+    Err(Corrupt::entry(schema::INDEX, key, EntryRule::RecordSize))
 }
 
 /// The record of `revision` is not a KeyValue message.

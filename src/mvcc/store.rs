@@ -3,9 +3,12 @@
 use super::compact::Compaction;
 use super::txn::WriteTxn;
 use super::view::View;
-use crate::backend::{Backend, CommitProgress, Corrupt, State, schema};
+use crate::backend::{
+    Backend, CommitProgress, Corrupt, DefragmentProgress, EntryRule, IndexEntry, Record, State,
+    schema, waypoint_key,
+};
 use crate::btree::{BucketId, Receipt};
-use crate::ids::{LogIndex, Term};
+use crate::ids::{LogIndex, Revision, Term};
 use bytes::Bytes;
 use std::cell::OnceCell;
 
@@ -20,6 +23,8 @@ pub struct Store {
     pub(super) compaction: Compaction,
     /// The view of the current state, made when first asked for and dropped before any change.
     view: OnceCell<View>,
+    /// The newest record of an import; behind everything when the store is not fresh.
+    pub(super) imported: Revision,
 }
 
 impl Store {
@@ -27,11 +32,18 @@ impl Store {
         let revision = backend.meta_number(schema::META_REVISION)?;
         let current = revision.map_or(FRESH_REVISION, |revision| revision as i64);
         let compaction = Compaction::open(backend.state())?;
+        let imported = revision.map_or(Revision::default(), |_| Revision::new(current, i64::MAX));
+        // A revision has 63 bits; half of them leave room to count on.
+        if current < FRESH_REVISION.max(compaction.scheduled()) || current > i64::MAX / 2 {
+            let (bucket, key) = (schema::META, schema::META_REVISION);
+            return Err(Corrupt::entry(bucket, key, EntryRule::MetaValue));
+        }
         Ok(Store {
             backend,
             current,
             compaction,
             view: OnceCell::new(),
+            imported,
         })
     }
 
@@ -139,6 +151,35 @@ impl Store {
     pub fn committed(&mut self, receipt: Receipt) -> LogIndex {
         self.view.take();
         self.backend.committed(receipt)
+    }
+
+    /// Frees memory of committed generations, about as much as `records` took. `false` when nothing
+    /// can be freed now. Every log entry frees a little as well; this is for idle times.
+    pub fn release_slice(&mut self, records: usize) -> bool {
+        self.backend.release_slice(records)
+    }
+
+    /// Begins to give space back to the file system: each commit moves some pages, the last ones
+    /// cut the file. `false` when there is nothing worth it. Commit until the progress is `Idle`.
+    pub fn defragment_begin(&mut self) -> bool {
+        self.backend.defragment_begin()
+    }
+
+    /// How far giving space back is; `Moving` and `Waiting` make the next `commit_begin` true.
+    pub fn defragment_progress(&self) -> DefragmentProgress {
+        self.backend.defragment_progress()
+    }
+
+    /// Buffers a record with its key's index entry and, now and then, a waypoint.
+    pub(super) fn push(&mut self, record: Record, key: &Bytes, mut entry: IndexEntry) {
+        entry.meta.step = record.link.step;
+        if record.link.is_waypoint() {
+            let flag = Bytes::from_static(if record.tombstone { &[1] } else { &[0] });
+            let place = waypoint_key(key, record.revision);
+            self.backend.put_small(schema::HISTORY, &place, Some(flag));
+        }
+        self.backend.push_record(record);
+        self.backend.put_index(key, Some(entry));
     }
 
     pub(super) fn state(&self) -> &State {

@@ -583,6 +583,192 @@ fn compaction_leaves_nothing_of_a_deleted_key() {
     assert_eq!(store.view().kv(b"k"), Ok(None));
 }
 
+// Catches: a snapshot that loses records, links or waypoints on its way out and in again.
+#[test]
+fn an_imported_store_equals_its_origin() {
+    let mut rng = Rng(5);
+    let (mut store, mut model) = (open(&new_pages(1024)), Model::new());
+    for index in 0..500 {
+        let entry = random_entry(&mut rng, &model);
+        apply(&mut store, &entry, index + 1, Some(&mut model));
+        store.compact_slice(2).expect("whole");
+    }
+    let pages = new_pages(512);
+    let mut copy = open(&pages);
+    let mut scan = RecordScan::new(store.view());
+    let mut records = Vec::new();
+    let mut visit = |key: &[u8], kv: &[u8]| {
+        records.push((key.to_vec(), Bytes::copy_from_slice(kv)));
+    };
+    while scan.slice(7, &mut visit) == Ok(Progress::More) {}
+    for (number, (key, kv)) in records.iter().enumerate() {
+        copy.import_record(key, kv.clone()).expect("in order");
+        if number % 100 == 50 {
+            commit(&mut copy, &pages);
+        }
+    }
+    let (key, kv) = records[3].clone();
+    assert!(matches!(
+        copy.import_record(&key, kv),
+        Err(ImportError::Order { .. })
+    ));
+    copy.import_revisions(store.current(), store.compacted());
+    for ((bucket, key), value) in &model.small {
+        copy.put_small(btree::BucketId(*bucket), key, value);
+    }
+    for _ in 0..20 {
+        check_view(&mut rng, &copy.view(), &model);
+    }
+    while copy.compact_slice(100).expect("whole") != CompactProgress::Done {}
+    commit_all(&mut copy, &pages);
+    let copy = open(&pages);
+    check_view(&mut rng, &copy.view(), &model);
+    check_physical(&copy, &model);
+}
+
+// Catches: a panic or an endless walk on entries that pass the tree's checksums but not ours.
+#[test]
+fn foreign_entries_never_panic() {
+    for seed in 0..150 {
+        let mut rng = Rng(seed);
+        let (pages, mut model) = (new_pages(512), Model::new());
+        let mut store = open(&pages);
+        for index in 0..120 {
+            let entry = random_entry(&mut rng, &model);
+            apply(&mut store, &entry, index + 1, Some(&mut model));
+        }
+        commit(&mut store, &pages);
+        let file = |pages: &MemoryPages| {
+            Tree::open(Arc::new(pages.clone()), pages.size()).expect("the file is whole")
+        };
+        let mut tree = file(&pages);
+        let mut txn = tree.begin();
+        for _ in 0..1 + rng.below(4) {
+            let bucket = btree::BucketId(1 + rng.below(4) as u8);
+            let snapshot = tree.read();
+            let mut cursor = snapshot.bucket(bucket).cursor();
+            let mut found = cursor.first().expect("whole");
+            for _ in 0..rng.below(40) {
+                found = found && cursor.next().expect("whole");
+            }
+            let Some((key, value)) = cursor.current().expect("whole") else {
+                continue;
+            };
+            let mut value = value.to_vec();
+            match rng.below(3) {
+                0 => value.truncate(rng.below(value.len() as u64 + 1) as usize),
+                1 => value.push(rng.below(256) as u8),
+                _ => {
+                    let at = rng.below(value.len() as u64) as usize;
+                    value[at] =
+                        [0, 1, 0x7f, 0x80, 0xff, rng.below(256) as u8][rng.below(6) as usize];
+                }
+            }
+            txn.put(bucket, key, &value).expect("whole");
+        }
+        let plan = tree.seal(txn).expect("whole");
+        tree.committed(pages.run(&plan));
+        let Ok(backend) = Backend::open(file(&pages)) else {
+            continue;
+        };
+        let Ok(mut store) = Store::open(backend) else {
+            continue;
+        };
+        use_everything(&mut rng, &mut store, &model);
+    }
+}
+
+/// Whatever it says, it must say something.
+fn use_everything(rng: &mut Rng, store: &mut Store, model: &Model) {
+    for _ in 0..30 {
+        let spec = random_spec(rng, model);
+        if let Ok(mut scan) = RangeScan::new(store.view(), spec) {
+            while scan.slice(10, &mut Vec::<Bytes>::new()) == Ok(Progress::More) {}
+        }
+    }
+    if let Ok(mut scan) = HashScan::new(store.view(), 0) {
+        while scan.slice(10) == Ok(Progress::More) {}
+    }
+    if let Ok(mut scan) = ChangeScan::new(store.view(), store.compacted(), i64::MAX) {
+        while scan.slice(10, &mut |_| {}) == Ok(Progress::More) {}
+    }
+    let mut txn = store.write();
+    for _ in 0..30 {
+        let key = random_key(rng);
+        let _ = (
+            txn.kv(&key),
+            txn.put(&key, b"v", LeaseId(0)),
+            txn.delete(&random_key(rng)),
+        );
+    }
+    txn.finish();
+    let _ = store.compact(store.current());
+    while store.compact_slice(10) == Ok(CompactProgress::More) {}
+}
+
+// Catches: a generation freed while a view reads it, and one that is never freed.
+#[test]
+fn generations_are_freed_when_the_last_view_is_gone() {
+    let pages = new_pages(1024);
+    let mut store = open(&pages);
+    let mut txn = store.write();
+    for number in 0..1000u64 {
+        txn.put(&number.to_be_bytes(), b"value", LeaseId(0))
+            .expect("whole");
+    }
+    txn.finish();
+    let view = store.view();
+    commit(&mut store, &pages);
+    assert!(!store.release_slice(100));
+    let read = |view: &View| view.kv(&7u64.to_be_bytes()).expect("whole");
+    let before = read(&view);
+    assert!(before.is_some());
+    assert_eq!(read(&store.view()), before);
+    drop((view, before));
+    let mut slices = 0;
+    while store.release_slice(100) {
+        slices += 1;
+    }
+    assert!((10..100).contains(&slices), "{slices}");
+    assert!(read(&store.view()).is_some());
+}
+
+// Catches: a defragmentation that does not end, does not shorten the file, or breaks the store.
+#[test]
+fn defragmentation_gives_space_back() {
+    let pages = new_pages(1024);
+    let mut store = open(&pages);
+    for round in 0..4u64 {
+        let mut txn = store.write();
+        for number in 0..1000u64 {
+            txn.put(&number.to_be_bytes(), &[round as u8; 300], LeaseId(0))
+                .expect("whole");
+        }
+        txn.finish();
+        commit(&mut store, &pages);
+    }
+    store.compact(store.current()).expect("not compacted");
+    while store.compact_slice(100).expect("whole") != CompactProgress::Done {}
+    commit(&mut store, &pages);
+    commit_all(&mut store, &pages);
+    let before = store.size_bytes();
+    assert!(store.defragment_begin());
+    let mut commits = 0;
+    while store.defragment_progress() != DefragmentProgress::Idle {
+        commit(&mut store, &pages);
+        commits += 1;
+        assert!(commits < 100);
+    }
+    let (after, used) = (store.size_bytes(), store.in_use_bytes());
+    assert!(
+        after < before / 2 && after < used + used / 4 + 120 * 1024,
+        "{before} {after} {used}"
+    );
+    assert_eq!(pages.size(), after);
+    store.backend().tree().check().expect("the tree is sound");
+    assert!(!store.defragment_begin());
+}
+
 // Catches: a historic read of a much-overwritten key that walks every link.
 #[test]
 fn historic_reads_of_a_hot_key_find_every_version() {
@@ -614,4 +800,26 @@ fn historic_reads_of_a_hot_key_find_every_version() {
             (revision, revision - 1)
         );
     }
+}
+
+// Catches: a sorted range within a transaction taken for finished after its sorting pass.
+#[test]
+fn a_sorted_range_within_a_transaction_finishes() {
+    let pages = new_pages(4096);
+    let mut store = open(&pages);
+    let mut write = store.write();
+    for key in [&b"a"[..], b"b", b"c"] {
+        write.put(key, b"v", LeaseId(0)).expect("the file is whole");
+    }
+    let spec = RangeSpec {
+        key: Bytes::from_static(b"a"),
+        end: RangeEnd::FromKey,
+        limit: 1,
+        sort_target: SortTarget::Create,
+        sort_order: SortOrder::Descend,
+        ..RangeSpec::default()
+    };
+    let found = write.range(&spec).expect("the file is whole");
+    assert_eq!((found.kvs.len(), found.count, found.more), (1, 3, true));
+    drop(write.finish());
 }

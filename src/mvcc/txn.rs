@@ -1,10 +1,11 @@
 //! Pure. One write transaction: what etcd gives one main revision.
 
+use super::Progress;
 use super::range::{RangeEnd, RangeError, RangeKvs, RangeScan, RangeSpec, walk};
 use super::store::Store;
 use super::view::View;
 use crate::backend::{
-    Corrupt, IndexEntry, KeyMeta, KvFields, Link, Record, kv_key_bytes, schema, waypoint_key,
+    Corrupt, EntryRule, IndexEntry, KeyMeta, KvFields, Link, Record, kv_key_bytes, schema,
 };
 use crate::ids::{LeaseId, Revision};
 use bytes::Bytes;
@@ -102,8 +103,9 @@ impl<'s> WriteTxn<'s> {
     pub fn range(&self, spec: &RangeSpec) -> Result<RangeKvs, RangeError> {
         let mut scan = RangeScan::new(self.view(), spec.clone())?;
         let mut kvs = Vec::new();
-        scan.slice(usize::MAX, &mut kvs)?;
-        let totals = scan.totals().expect("an endless slice finishes");
+        // Sorting and sending are passes of their own: one slice does not do both.
+        while scan.slice(usize::MAX, &mut kvs)? == Progress::More {}
+        let totals = scan.totals().expect("the scan is done");
         Ok(RangeKvs {
             kvs,
             count: totals.count,
@@ -130,7 +132,7 @@ impl<'s> WriteTxn<'s> {
 
     /// Sets a key; `lease` 0 is none.
     pub fn put(&mut self, key: &[u8], value: &[u8], lease: LeaseId) -> Result<Revision, Corrupt> {
-        let before = self.store.state().index(key)?;
+        let before = self.before(key)?;
         let previous = before.and_then(|entry| entry.live());
         let revision = self.next_revision();
         let main = revision.main;
@@ -177,7 +179,7 @@ impl<'s> WriteTxn<'s> {
 
     /// Deletes a key. `false` when there is none.
     pub fn delete(&mut self, key: &[u8]) -> Result<bool, Corrupt> {
-        let before = self.store.state().index(key)?;
+        let before = self.before(key)?;
         let Some(previous) = before.and_then(|entry| entry.live()) else {
             return Ok(false);
         };
@@ -243,35 +245,35 @@ impl<'s> WriteTxn<'s> {
         }
     }
 
+    /// The key's index entry, below the next revision: links point back.
+    fn before(&self, key: &[u8]) -> Result<Option<IndexEntry>, Corrupt> {
+        let entry = self.store.state().index(key)?;
+        if entry.is_some_and(|entry| entry.meta.modified.main > self.store.current) {
+            return Err(Corrupt::entry(schema::INDEX, key, EntryRule::Reached));
+        }
+        Ok(entry)
+    }
+
     fn next_revision(&mut self) -> Revision {
         self.store.current = self.main;
         Revision::new(self.main, self.changes.len() as i64)
     }
 
-    /// Buffers a record that supersedes `before`, with its index entry and, now and then, a waypoint.
-    fn record(
-        &mut self,
-        before: Option<IndexEntry>,
-        mut entry: IndexEntry,
-        key: &Bytes,
-        kv: Bytes,
-    ) {
+    /// Writes a record that supersedes `before`.
+    fn record(&mut self, before: Option<IndexEntry>, entry: IndexEntry, key: &Bytes, kv: Bytes) {
         let (revision, tombstone) = (entry.meta.modified, entry.tombstone);
         let link = before.map_or(Link::default(), |before| {
             Link::onto(before.meta.modified, before.tombstone, before.meta.step)
         });
-        entry.meta.step = link.step;
-        let backend = &mut self.store.backend;
-        if link.is_waypoint() {
-            let flag = Bytes::from_static(if tombstone { &[1] } else { &[0] });
-            backend.put_small(schema::HISTORY, &waypoint_key(key, revision), Some(flag));
-        }
-        backend.push_record(Record {
-            revision,
-            tombstone,
-            link,
-            kv,
-        });
-        backend.put_index(key, Some(entry));
+        self.store.push(
+            Record {
+                revision,
+                tombstone,
+                link,
+                kv,
+            },
+            key,
+            entry,
+        );
     }
 }

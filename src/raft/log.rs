@@ -158,11 +158,13 @@ const ENTRY_SIZE: u64 = 24;
 
 impl LogEntry {
     fn to_raft(&self) -> Entry {
-        let mut entry = Entry::default();
-        entry.index = self.index.0;
-        entry.term = self.term.0;
-        entry.data = self.data.clone();
-        entry
+        let (index, term, data) = (self.index.0, self.term.0, self.data.clone());
+        Entry {
+            index,
+            term,
+            data,
+            ..Entry::default()
+        }
     }
 
     pub(super) fn from_raft(entry: Entry) -> LogEntry {

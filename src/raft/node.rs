@@ -160,8 +160,10 @@ impl Node {
         let data = data.into();
         // Empty entries belong to raft: they mark the start of a term.
         assert!(!data.is_empty(), "a proposal has data");
-        let mut entry = Entry::default();
-        entry.data = data;
+        let entry = Entry {
+            data,
+            ..Entry::default()
+        };
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.options.member.0;

@@ -37,7 +37,11 @@ async fn first_bytes(reader: &mut SocketReader) -> Option<(Protocol, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; RECEIVE_BYTES_FIRST];
     loop {
-        let count = reader.receive(&mut buffer).await.ok().filter(|count| *count > 0)?;
+        let count = reader
+            .receive(&mut buffer)
+            .await
+            .ok()
+            .filter(|count| *count > 0)?;
         bytes.extend_from_slice(&buffer[..count]);
         match detect(&bytes) {
             Protocol::Unknown => {}
@@ -53,7 +57,8 @@ async fn http2(
     first: Vec<u8>,
 ) {
     let conn = core.desk.connect(core.settings);
-    core.env.spawn(send(Rc::clone(&core), Rc::clone(&conn), writer));
+    core.env
+        .spawn(send(Rc::clone(&core), Rc::clone(&conn), writer));
     if core.desk.receive(&conn, &first).is_ok() {
         receive(&core, &conn, &mut reader).await;
     }

@@ -5,8 +5,8 @@ use super::place::place;
 use super::switchboard::{Letter, Switchboard};
 use crate::api::{Desk, Facts};
 use crate::env::Env;
-use crate::grpc::GrpcSettings;
 use crate::group::{Group, GroupOptions};
+use crate::grpc::GrpcSettings;
 use crate::ids::CoreId;
 use crate::limits::server as limits;
 use crate::metrics::{CoreMetrics, Metrics};
@@ -63,7 +63,11 @@ const OWNER: CoreId = CoreId(0);
 
 /// Runs a core until the process is asked to stop.
 pub async fn run(env: GlommioEnv, seat: Seat) {
-    let Seat { plan, mesh, listeners } = seat;
+    let Seat {
+        plan,
+        mesh,
+        listeners,
+    } = seat;
     let board = Switchboard::new(env.clone(), mesh.bind(&env), OWNER);
     let route = Rc::clone(&board);
     let desk = Desk::new(env.clone(), plan.facts.clone(), route, plan.metrics.clone());
@@ -153,10 +157,12 @@ async fn open_group(
         hook.wal_fsync.observe_time(batch.duration);
         hook.wal_write_bytes.add(batch.written_bytes as i64);
     });
-    let found = recovered.groups.remove(&plan.group.group).unwrap_or_default();
+    let found = recovered
+        .groups
+        .remove(&plan.group.group)
+        .unwrap_or_default();
     let entries = found.entries.len();
-    let opened =
-        Group::open(env, plan.group.clone(), log.clone(), found, board, metrics).await;
+    let opened = Group::open(env, plan.group.clone(), log.clone(), found, board, metrics).await;
     let group = opened.map_err(|error| error.to_string())?;
     tracing::info!(
         group = plan.group.group.0,
@@ -176,8 +182,11 @@ async fn accept(core: Rc<CoreState>, board: Rc<Switchboard>, listener: Listener)
                 return;
             }
         };
-        let counts: Vec<usize> =
-            core.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let counts: Vec<usize> = core
+            .counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .collect();
         let to = place(&counts, board.owner());
         // Counted here, so that a burst of connections does not all see the same counts.
         core.counts[usize::from(to.0)].fetch_add(1, Ordering::Relaxed);

@@ -35,17 +35,26 @@ struct Stored {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum IdentityError {
     /// The checksum does not match, or the text is not ours.
-    Corrupt { expected: u32, found: u32 },
+    Corrupt {
+        expected: u32,
+        found: u32,
+    },
     Malformed(&'static str),
     /// Written by a newer program.
-    Newer { expected: u32, found: u32 },
+    Newer {
+        expected: u32,
+        found: u32,
+    },
 }
 
 impl fmt::Display for IdentityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             IdentityError::Corrupt { expected, found } => {
-                write!(f, "identity file: checksum expected {expected:08x}, found {found:08x}")
+                write!(
+                    f,
+                    "identity file: checksum expected {expected:08x}, found {found:08x}"
+                )
             }
             IdentityError::Malformed(what) => write!(f, "identity file: malformed {what}"),
             IdentityError::Newer { expected, found } => write!(
@@ -74,8 +83,10 @@ impl Identity {
 
     pub fn decode(bytes: &[u8]) -> Result<Identity, IdentityError> {
         let text = std::str::from_utf8(bytes).map_err(|_| IdentityError::Malformed("text"))?;
-        let (sum, json) =
-            text.trim_end().split_once(' ').ok_or(IdentityError::Malformed("line"))?;
+        let (sum, json) = text
+            .trim_end()
+            .split_once(' ')
+            .ok_or(IdentityError::Malformed("line"))?;
         let found =
             u32::from_str_radix(sum, 16).map_err(|_| IdentityError::Malformed("checksum"))?;
         let expected = crc32fast::hash(json.as_bytes());
@@ -85,7 +96,10 @@ impl Identity {
         let stored: Stored =
             serde_json::from_str(json).map_err(|_| IdentityError::Malformed("fields"))?;
         if stored.layout > LAYOUT_VERSION {
-            return Err(IdentityError::Newer { expected: LAYOUT_VERSION, found: stored.layout });
+            return Err(IdentityError::Newer {
+                expected: LAYOUT_VERSION,
+                found: stored.layout,
+            });
         }
         let id = |text: &str, what| {
             u64::from_str_radix(text, 16).map_err(|_| IdentityError::Malformed(what))

@@ -37,7 +37,11 @@ mod tests {
             counts[usize::from(core.0)] += 1;
         }
         let (least, most) = (counts.iter().min(), counts.iter().max());
-        assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1), "{counts:?}");
+        assert!(
+            most.zip(least)
+                .is_some_and(|(most, least)| most - least <= 1),
+            "{counts:?}"
+        );
         assert_eq!(place(&[100], owner), owner);
     }
 }

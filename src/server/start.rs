@@ -6,8 +6,8 @@ use crate::api::{Facts, Origin};
 use crate::apply::MachineOptions;
 use crate::backend::CommitPolicy;
 use crate::config::{self, Address, Command, Config, logging};
-use crate::grpc::GrpcSettings;
 use crate::group::GroupOptions;
+use crate::grpc::GrpcSettings;
 use crate::http2;
 use crate::ids::{GroupId, MemberId};
 use crate::lease::LessorOptions;
@@ -113,13 +113,19 @@ fn serve(config: &Config) -> Result<Option<i32>, StartFailure> {
         count => Choice::Count(usize::try_from(count).unwrap_or(usize::MAX)),
     };
     let cpus = cpus::choose(&choice)?;
-    let log_access =
-        if config.unsafe_buffered_log { LogAccess::Buffered } else { LogAccess::Direct };
+    let log_access = if config.unsafe_buffered_log {
+        LogAccess::Buffered
+    } else {
+        LogAccess::Direct
+    };
     check_machine(dir, cpus.len(), log_access)?;
     let identity = load_identity(config)?;
     let shutdown = Shutdown::install().map_err(|error| failed("signals", error))?;
     let (listeners, insecure) = listen(config, cpus.len())?;
-    let metrics = Metrics::new(cpus.len(), config.metrics == config::MetricsDetail::Extensive);
+    let metrics = Metrics::new(
+        cpus.len(),
+        config.metrics == config::MetricsDetail::Extensive,
+    );
     let build = [config::VERSION, config::GIT_SHA, config::RUSTC];
     metrics.set_server(identity.member, config::ETCD_VERSION, build);
     metrics.set_cluster_version(config::CLUSTER_VERSION);
@@ -140,7 +146,11 @@ fn serve(config: &Config) -> Result<Option<i32>, StartFailure> {
     let seats: Vec<Seat> = seats
         .into_iter()
         .zip(listeners)
-        .map(|(mesh, listeners)| Seat { plan: plan.clone(), mesh, listeners })
+        .map(|(mesh, listeners)| Seat {
+            plan: plan.clone(),
+            mesh,
+            listeners,
+        })
         .collect();
     drop(plan);
     let mut options = Options::new(cpus);
@@ -183,11 +193,15 @@ fn refuse_unserved(config: &Config) -> Result<(), StartFailure> {
         "auto-compaction-retention",
     ];
     if let Some(name) = config.first_given(UNSERVED) {
-        return Err(StartFailure(format!("--{name} is not served by this build yet")));
+        return Err(StartFailure(format!(
+            "--{name} is not served by this build yet"
+        )));
     }
     let tls = |urls: &config::UrlList| urls.iter().any(|url| url.scheme.is_tls());
     if tls(&config.listen_client_urls) || tls(&config.listen_metrics_urls) {
-        return Err(StartFailure("https listeners are not served by this build yet".into()));
+        return Err(StartFailure(
+            "https listeners are not served by this build yet".into(),
+        ));
     }
     Ok(())
 }
@@ -211,8 +225,8 @@ fn check_machine(dir: &Path, cores: usize, access: LogAccess) -> Result<(), Star
 fn load_identity(config: &Config) -> Result<Identity, StartFailure> {
     let path = config.data_dir.join(FILE_NAME);
     if let Some(bytes) = files::read_small(&path)? {
-        let identity = Identity::decode(&bytes)
-            .map_err(|error| failed(&path.display().to_string(), error))?;
+        let identity =
+            Identity::decode(&bytes).map_err(|error| failed(&path.display().to_string(), error))?;
         tracing::info!(
             cluster_id = %format_args!("{:x}", identity.cluster.0),
             member_id = %format_args!("{:x}", identity.member.0),
@@ -239,7 +253,11 @@ fn load_identity(config: &Config) -> Result<Identity, StartFailure> {
     let urls = members[0].1.texts();
     let member = config::identity::member_id(&urls, token, None);
     let cluster = config::identity::cluster_id(&[member]);
-    let identity = Identity { cluster, member, peer_urls: urls };
+    let identity = Identity {
+        cluster,
+        member,
+        peer_urls: urls,
+    };
     files::write_durable(&path, &identity.encode())
         .map_err(|error| failed(&path.display().to_string(), error))?;
     tracing::info!(
@@ -253,12 +271,17 @@ fn load_identity(config: &Config) -> Result<Identity, StartFailure> {
 /// Listeners per core, and whether clients are served without TLS.
 fn listen(config: &Config, cores: usize) -> Result<(Vec<Vec<Bound>>, bool), StartFailure> {
     let mut per_core: Vec<Vec<Bound>> = (0..cores).map(|_| Vec::new()).collect();
-    let urls = config.listen_client_urls.iter().chain(config.listen_metrics_urls.iter());
+    let urls = config
+        .listen_client_urls
+        .iter()
+        .chain(config.listen_metrics_urls.iter());
     for url in urls {
         let bound = match &url.address {
             Address::Tcp { host, port } => net::bind_host(host, *port, cores),
             // One core accepts for all: a Unix socket cannot be bound twice.
-            Address::Unix { path } => net::bind_unix(Path::new(path)).map(|bound| vec![vec![bound]]),
+            Address::Unix { path } => {
+                net::bind_unix(Path::new(path)).map(|bound| vec![vec![bound]])
+            }
         };
         let bound = bound.map_err(|error| failed(url.as_str(), error))?;
         for (mine, new) in per_core.iter_mut().zip(bound) {
@@ -270,7 +293,10 @@ fn listen(config: &Config, cores: usize) -> Result<(Vec<Vec<Bound>>, bool), Star
 
 fn facts(config: &Config, identity: &Identity) -> Facts {
     Facts {
-        origin: Origin { cluster: identity.cluster, member: identity.member },
+        origin: Origin {
+            cluster: identity.cluster,
+            member: identity.member,
+        },
         name: config.name.clone(),
         peer_urls: identity.peer_urls.clone(),
         client_urls: config.advertise_client_urls.texts(),
@@ -295,7 +321,11 @@ fn grpc_settings(config: &Config) -> GrpcSettings {
     };
     let streams_max = config.max_concurrent_streams.min(STREAMS_MAX);
     GrpcSettings {
-        http2: http2::Settings { streams_max, keepalive, ..http2::Settings::default() },
+        http2: http2::Settings {
+            streams_max,
+            keepalive,
+            ..http2::Settings::default()
+        },
         message_bytes_max: request_bytes_max(config).saturating_add(MESSAGE_ROOM_BYTES),
         plain_http: true,
     }
@@ -314,7 +344,10 @@ fn group_options(config: &Config, member: MemberId) -> GroupOptions {
         tree_path: config.data_dir.join("groups").join("0").join("tree"),
         map_bytes_max: quota.saturating_mul(2).max(MAP_BYTES_MIN),
         election_timeout: election,
-        machine: MachineOptions { lessor, quota_bytes: config.quota_backend_bytes },
+        machine: MachineOptions {
+            lessor,
+            quota_bytes: config.quota_backend_bytes,
+        },
         hub: HubOptions {
             progress_interval: config.watch_progress_notify_interval.max(PROGRESS_MIN),
             fragment_bytes: request_bytes_max(config).saturating_add(MESSAGE_ROOM_BYTES),
@@ -330,9 +363,11 @@ fn group_options(config: &Config, member: MemberId) -> GroupOptions {
 const PROGRESS_MIN: Duration = Duration::from_millis(100);
 
 fn wal_options(config: &Config) -> wal::Options {
-    let dir = config.wal_dir.clone().unwrap_or_else(|| config.data_dir.join("wal"));
+    let dir = config
+        .wal_dir
+        .clone()
+        .unwrap_or_else(|| config.data_dir.join("wal"));
     let mut options = wal::Options::new(dir.join("core-0"));
     options.segment_bytes = config.log_segment_bytes;
     options
 }
-

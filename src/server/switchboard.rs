@@ -81,7 +81,9 @@ impl Switchboard {
         let waiting = &self.waiting[usize::from(to.0)];
         let mut letters = waiting.letters.borrow_mut();
         if letters.is_empty() {
-            let Err(letter) = self.mesh.try_send(to, letter) else { return };
+            let Err(letter) = self.mesh.try_send(to, letter) else {
+                return;
+            };
             letters.push_back(letter);
         } else {
             letters.push_back(letter);
@@ -130,16 +132,19 @@ impl Switchboard {
     /// An input from another core.
     fn take_input(&self, input: Input) {
         let ticket = match &input {
-            Input::Propose { ticket, .. }
-            | Input::Query(_, ticket)
-            | Input::Watch(_, ticket) => *ticket,
+            Input::Propose { ticket, .. } | Input::Query(_, ticket) | Input::Watch(_, ticket) => {
+                *ticket
+            }
         };
         let refusal = match &*self.group.borrow() {
             Some(group) => group.submit(input).err(),
             None => Some(Refusal::NoLeader),
         };
         if let Some(refusal) = refusal {
-            self.send(ticket.core, Letter::Answer(ticket, Answer::Refused(refusal)));
+            self.send(
+                ticket.core,
+                Letter::Answer(ticket, Answer::Refused(refusal)),
+            );
         }
     }
 }
@@ -165,7 +170,10 @@ impl Route for Switchboard {
                 None => Err(Refusal::NoLeader),
             };
         }
-        let crowded = self.waiting[usize::from(self.owner.0)].letters.borrow().len()
+        let crowded = self.waiting[usize::from(self.owner.0)]
+            .letters
+            .borrow()
+            .len()
             >= limits::MESH_MESSAGES;
         if crowded && !matches!(input, Input::Watch(..)) {
             return Err(Refusal::TooManyRequests);

@@ -181,6 +181,14 @@ impl fmt::Display for WalError {
                     "wal: group {group}: expected entry {expected}, found {found}"
                 )
             }
+            WalError::CommitLost {
+                group,
+                committed,
+                last,
+            } => write!(
+                f,
+                "wal: group {group}: entry {committed} is committed, but the log ends at {last}"
+            ),
         }
     }
 }

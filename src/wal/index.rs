@@ -397,15 +397,16 @@ impl Index {
         None
     }
 
-    /// Whether a restart needs this entry of the oldest segment. The term alone does not tell: a
-    /// group may have been removed and made again since, with the same terms and indexes.
+    /// Whether a restart needs this entry of the oldest segment: also one that is released, as
+    /// long as the log does not say so. The term alone does not tell: a group may have been
+    /// removed and made again since, with the same terms and indexes.
     pub fn is_live(&self, group: GroupId, index: LogIndex, term: Term) -> bool {
         let counts = |share: &Share| share.group == group && index <= share.last;
         self.oldest().shares.iter().any(counts)
             && self
                 .groups
                 .get(&group)
-                .is_some_and(|state| index > state.released && state.term_at(index) == Some(term))
+                .is_some_and(|state| index > state.marked() && state.term_at(index) == Some(term))
     }
 
     /// The entries of `seq` were written again: it no longer holds any that count.

@@ -49,6 +49,8 @@ impl Options {
             "less than 4 GiB"
         } else if self.bounds.in_flight_bytes_max < self.bounds.batch_span_max() {
             "bounds whose writes in flight hold the largest batch"
+        } else if self.bounds.queue_bytes_max < 2 * self.bounds.record_bytes_max {
+            "bounds whose queue holds the largest record twice"
         } else {
             return Ok(());
         };
@@ -104,9 +106,12 @@ pub(super) struct State<E: Env> {
     pub upkeep_waits: bool,
     pub waiters: Vec<(Lsn, Waker)>,
     pub listeners: Vec<Notify>,
-    pub batch_hook: Option<Rc<dyn Fn(&BatchFact)>>,
+    pub batch_hook: Option<BatchHook>,
     pub counters: Counters,
 }
+
+/// Hears of every completed write.
+pub(super) type BatchHook = Rc<dyn Fn(&BatchFact)>;
 
 /// Counts since the log was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -38,11 +38,11 @@ mod tests;
 mod upkeep;
 mod writer;
 
-pub use appender::Bounds;
+pub use appender::{Appender, Bounds, Refused, Shape, Write};
 pub use dump::{dump, dump_segment};
 pub use error::WalError;
 pub use format::{BATCH_HEADER_SIZE, BatchHeader, HardState, Record, RecordFault};
-pub use index::Mark;
+pub use index::{Index, Mark};
 pub use log::{BatchFact, Counters, Log, Options, Stats};
 pub use rebuild::{Entry, RecoveredGroup};
 pub use recover::{Recovered, RecoveryReport};

@@ -155,6 +155,20 @@ async fn empty_oldest<E: Env>(shared: &Shared<E>) -> Result<(), WalError> {
 }
 
 async fn copy<E: Env>(shared: &Shared<E>, plan: &CopyPlan) -> Result<(), WalError> {
+    // Releases that wait for a batch to ride in may be all that pins the segment.
+    loop {
+        room(shared).await?;
+        let due = shared.state.borrow_mut().appender.index.due_mark();
+        let Some((group, mark)) = due else { break };
+        put(
+            shared,
+            &Record::Mark {
+                group,
+                index: mark.index,
+                term: mark.term,
+            },
+        )?;
+    }
     if plan.entries {
         copy_entries(shared, plan.seq).await?;
         shared
@@ -165,27 +179,15 @@ async fn copy<E: Env>(shared: &Shared<E>, plan: &CopyPlan) -> Result<(), WalErro
             .forget_entries(plan.seq);
     }
     loop {
+        room(shared).await?;
         let small = shared
             .state
             .borrow()
             .appender
             .index
             .small_record_in(plan.seq);
-        let Some(small) = small else { break };
-        put(shared, &small.record()).await?;
-    }
-    // Releases that wait for a batch to ride in may be all that pins the segment.
-    loop {
-        let due = shared.state.borrow_mut().appender.index.due_mark();
-        let Some((group, mark)) = due else {
-            return Ok(());
-        };
-        let record = Record::Mark {
-            group,
-            index: mark.index,
-            term: mark.term,
-        };
-        put(shared, &record).await?;
+        let Some(small) = small else { return Ok(()) };
+        put(shared, &small.record())?;
     }
 }
 
@@ -251,6 +253,7 @@ async fn copy_entries<E: Env>(shared: &Shared<E>, seq: SegmentSeq) -> Result<(),
     } in &candidates.entries
     {
         let (group, index, term) = (*group, *index, *term);
+        room(shared).await?;
         // Asked again: the group may have released or replaced it while others were written.
         if shared
             .state
@@ -267,8 +270,7 @@ async fn copy_entries<E: Env>(shared: &Shared<E>, seq: SegmentSeq) -> Result<(),
                     term,
                     data,
                 },
-            )
-            .await?;
+            )?;
         }
     }
     Ok(())
@@ -321,18 +323,14 @@ fn collect<E: Env>(shared: &Shared<E>, records: &Bytes, candidates: &mut Candida
     }
 }
 
-/// Appends, and waits while much is queued, so that copies never delay a put by more than one
-/// batch.
-async fn put<E: Env>(shared: &Shared<E>, record: &Record<'_>) -> Result<(), WalError> {
-    loop {
-        let queued = shared.state.borrow().appender.queued_bytes();
-        if queued < limits::SECOND_WRITE_BYTES_MIN {
-            match shared.append(record) {
-                Ok(_) => break,
-                Err(WalError::Full { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+/// Waits while much is queued, so that copies never delay a put by more than one batch. What is
+/// copied is looked up afterwards: it may have been replaced meanwhile, and a stale record would
+/// replace its successor.
+async fn room<E: Env>(shared: &Shared<E>) -> Result<(), WalError> {
+    let queued = || shared.state.borrow().appender.queued_bytes();
+    let bounds = shared.options.bounds;
+    let enough = bounds.queue_bytes_max - bounds.record_bytes_max;
+    while queued() >= enough.min(bounds.second_write_bytes_min) {
         // The queue may be waiting for a segment, which only this task prepares.
         prepare(shared).await?;
         shared.upkeep.wait().await;
@@ -340,6 +338,12 @@ async fn put<E: Env>(shared: &Shared<E>, record: &Record<'_>) -> Result<(), WalE
             return Err(WalError::Closed);
         }
     }
+    Ok(())
+}
+
+/// Writes a record again; there was room for it.
+fn put<E: Env>(shared: &Shared<E>, record: &Record<'_>) -> Result<(), WalError> {
+    shared.append(record)?;
     shared.state.borrow_mut().counters.copied_records += 1;
     Ok(())
 }

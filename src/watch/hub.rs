@@ -278,7 +278,7 @@ impl Hub {
         !self.ready.is_empty()
     }
 
-    /// Responses of this summed cost ([`WatchResponse::cost`]) went out to the client or were dropped.
+    /// Responses of this summed cost ([`WatchResponse::cost`]) went to the client or were dropped.
     pub fn drained(&mut self, key: StreamKey, cost: usize) {
         let Some(stream) = self.stream(key) else {
             return;

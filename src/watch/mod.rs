@@ -30,8 +30,9 @@
 //! 5. A watcher stands in exactly one list of its interest: `live` or `lagging`.
 //! 6. A lagging watcher stands in exactly one of: arrivals, one cohort, `stalled` of its stream.
 //!
-//! Costs: an idle watch takes 48 bytes and 12 in its stream; a distinct key 48 bytes, its own
-//! bytes, 8 to 16 of table. Watches of equal ranges share all of that.
+//! Costs, measured: an idle watch takes 72 bytes when others watch the same range, 180 with a
+//! 30-byte key of its own; a stream 200. An event costs 210 ns until it is queued for its first
+//! watcher and 50 ns for each further one, encoding included.
 //!
 //! Not here: permission (the caller asks `auth` and calls `reject`), sockets, gRPC, leader checks.
 //! The wire is etcd's `WatchResponse`; contract 1.2 is the reference for every rule.

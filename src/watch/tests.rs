@@ -1,3 +1,5 @@
+//! Pure. The hub, rule by rule of contract 1.2.
+
 use super::model::{Logged, MemoryLog};
 use super::*;
 use crate::env::Monotonic;

@@ -1,3 +1,5 @@
+//! Pure. Alarms and the quota.
+
 use super::build::*;
 use super::*;
 use crate::pb::etcdserverpb::alarm_request::AlarmAction;

@@ -1,3 +1,5 @@
+//! Pure. Bytes of entries and requests.
+
 use super::*;
 use crate::pb::etcdserverpb::{DeleteRangeRequest, PutRequest};
 

@@ -1,3 +1,5 @@
+//! Pure. Puts, deletes, compaction, replay, cluster facts.
+
 use super::build::*;
 use super::*;
 use crate::pb::etcdserverpb::request_op::Request;

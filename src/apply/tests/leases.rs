@@ -1,3 +1,5 @@
+//! Pure. Leases and the keys that hang on them.
+
 use super::build::*;
 use super::*;
 use crate::ids::LeaseId;

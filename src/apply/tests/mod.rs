@@ -1,3 +1,5 @@
+//! Pure. The state machine over a tree file in memory.
+
 mod alarms;
 mod build;
 mod codecs;

@@ -1,3 +1,5 @@
+//! Pure. Random entries against a naive etcd, and against another run of the same log.
+
 use super::leases::check_attachments;
 use super::model::Model;
 use super::*;

@@ -1,3 +1,5 @@
+//! Pure. Transactions.
+
 use super::build::*;
 use super::*;
 use crate::pb::etcdserverpb::TxnResponse;

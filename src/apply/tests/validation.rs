@@ -1,3 +1,5 @@
+//! Pure. What is checked before a request is proposed.
+
 use super::build::*;
 use super::*;
 use crate::pb::etcdserverpb::*;

@@ -1,3 +1,5 @@
+//! Pure. The revision log as watchers read it, over a real store.
+
 use super::*;
 use crate::pb::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, PutRequest, WatchCreateRequest, WatchResponse,

@@ -110,8 +110,8 @@ fn run(seed: u64, page_size: u32, sizes: u64) {
     commit(&pages, &mut tree, txn);
 }
 
-// Would catch: a page cut off that is still in use, a relocation that does not end or does not empty
-// the tail, bitmaps of regions that are gone.
+// Would catch: a page cut off that is still in use, a relocation that does not end or does not
+// empty the tail, bitmaps of regions that are gone.
 #[test]
 fn a_relocation_shortens_the_file() {
     run(1, 512, 6);

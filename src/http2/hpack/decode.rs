@@ -55,7 +55,10 @@ pub struct ShortValue {
 
 impl ShortValue {
     pub fn new(value: &[u8]) -> ShortValue {
-        let mut short = ShortValue { size: u8::try_from(value.len()).unwrap_or(255), bytes: [0; 15] };
+        let mut short = ShortValue {
+            size: u8::try_from(value.len()).unwrap_or(255),
+            bytes: [0; 15],
+        };
         if let Some(place) = short.bytes.get_mut(..value.len()) {
             place.copy_from_slice(value);
         }
@@ -150,11 +153,7 @@ pub struct Decoder {
 impl Decoder {
     /// `varying` names the one field whose value changes with every request (gRPC's timeout). It is
     /// kept out of the numbers, so that the rest of the list is recognised. Empty: none.
-    pub fn new(
-        table_bytes_max: usize,
-        list_bytes_max: usize,
-        varying: &'static [u8],
-    ) -> Decoder {
+    pub fn new(table_bytes_max: usize, list_bytes_max: usize, varying: &'static [u8]) -> Decoder {
         Decoder {
             table: Table::new(table_bytes_max),
             fields: Fields::default(),
@@ -174,13 +173,19 @@ impl Decoder {
 
     /// Name and value of each field of the last block, the varying one left out.
     pub fn list(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields.numbers.iter().filter_map(|&number| self.field(number))
+        self.fields
+            .numbers
+            .iter()
+            .filter_map(|&number| self.field(number))
     }
 
     fn field(&self, number: u64) -> Option<(&[u8], &[u8])> {
         if number >= LITERAL {
             let (name, value) = self.fields.literals.get((number - LITERAL) as usize)?;
-            return Some((&self.fields.text[name.clone()], &self.fields.text[value.clone()]));
+            return Some((
+                &self.fields.text[name.clone()],
+                &self.fields.text[value.clone()],
+            ));
         }
         if number < DYNAMIC {
             let (name, value) = ENTRIES.get((number as usize).checked_sub(1)?)?;
@@ -188,6 +193,12 @@ impl Decoder {
         }
         let entry = self.table.by_number(number - DYNAMIC)?;
         Some((entry.name(), entry.value()))
+    }
+
+    /// Gives back the buffers of the last block.
+    pub fn release_memory(&mut self) {
+        self.fields = Fields::default();
+        self.table.begin_block();
     }
 
     /// Decodes one whole block into `fields()`.
@@ -208,7 +219,9 @@ impl Decoder {
                 }
                 let got = input.number(0x1f)?;
                 let max = self.table.allowed();
-                self.table.resize(got).ok_or(HpackError::TableSize { got, max })?;
+                self.table
+                    .resize(got)
+                    .ok_or(HpackError::TableSize { got, max })?;
                 continue;
             } else {
                 // Without indexing, or never indexed: the same to an end point.
@@ -230,7 +243,10 @@ impl Decoder {
             let (name, value) = ENTRIES
                 .get(index.wrapping_sub(1))
                 .ok_or(HpackError::IndexUnknown { index })?;
-            if self.fields.admit(name.len() + value.len() + ENTRY_OVERHEAD, max) {
+            if self
+                .fields
+                .admit(name.len() + value.len() + ENTRY_OVERHEAD, max)
+            {
                 self.fields.numbers.push(index as u64);
             }
             return Ok(());
@@ -249,12 +265,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn literal(
-        &mut self,
-        input: &mut Input<'_>,
-        mask: u8,
-        insert: bool,
-    ) -> Result<(), HpackError> {
+    fn literal(&mut self, input: &mut Input<'_>, mask: u8, insert: bool) -> Result<(), HpackError> {
         let index = input.number(mask)?;
         let start = self.fields.text.len();
         let varying;
@@ -284,7 +295,9 @@ impl Decoder {
             let entry = Entry::new(&text[start..middle], &text[middle..end], varying);
             number = self.table.insert(entry).ok();
         }
-        let admitted = self.fields.admit(end - start + ENTRY_OVERHEAD, self.list_bytes_max);
+        let admitted = self
+            .fields
+            .admit(end - start + ENTRY_OVERHEAD, self.list_bytes_max);
         if !admitted || varying || number.is_some() {
             self.fields.text.truncate(start);
         }
@@ -296,7 +309,9 @@ impl Decoder {
         } else if let Some(number) = number {
             self.fields.numbers.push(number + DYNAMIC);
         } else {
-            self.fields.numbers.push(LITERAL + self.fields.literals.len() as u64);
+            self.fields
+                .numbers
+                .push(LITERAL + self.fields.literals.len() as u64);
             self.fields.literals.push((start..middle, middle..end));
         }
         Ok(())
@@ -344,7 +359,10 @@ impl Input<'_> {
     fn string(&mut self, out: &mut Vec<u8>) -> Result<(), HpackError> {
         let huffman = self.rest.first().ok_or(HpackError::Truncated)? & 0x80 != 0;
         let size = self.number(0x7f)?;
-        let (text, rest) = self.rest.split_at_checked(size).ok_or(HpackError::Truncated)?;
+        let (text, rest) = self
+            .rest
+            .split_at_checked(size)
+            .ok_or(HpackError::Truncated)?;
         self.rest = rest;
         if huffman {
             huffman::decode(text, out).ok_or(HpackError::Huffman)

@@ -1,5 +1,5 @@
-//! Pure. Header blocks written without the dynamic table, so that a block can be made once and sent on
-//! any stream of any connection.
+//! Pure. Header blocks written without the dynamic table, so that a block can be made once and sent
+//! on any stream of any connection; and a client's encoder, which uses the table.
 
 use super::static_table::ENTRIES;
 use std::borrow::Cow;
@@ -13,7 +13,9 @@ pub struct HeaderBlock {
 impl HeaderBlock {
     /// A block that is already HPACK. It must not touch the dynamic table.
     pub const fn from_static(bytes: &'static [u8]) -> HeaderBlock {
-        HeaderBlock { bytes: Cow::Borrowed(bytes) }
+        HeaderBlock {
+            bytes: Cow::Borrowed(bytes),
+        }
     }
 
     /// Encodes fields, pseudo-fields first, names in lower case.
@@ -22,7 +24,9 @@ impl HeaderBlock {
         for (name, value) in fields {
             put_field(&mut bytes, name, value);
         }
-        HeaderBlock { bytes: Cow::Owned(bytes) }
+        HeaderBlock {
+            bytes: Cow::Owned(bytes),
+        }
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -72,8 +76,8 @@ fn put_number(out: &mut Vec<u8>, pattern: u8, mask: u8, value: usize) {
     out.push(rest as u8);
 }
 
-/// An encoder that uses the peer's dynamic table, as long as what is in it fits: it never evicts, so
-/// a field once inserted is one byte or two for the connection's life. One per client connection.
+/// An encoder that uses the peer's dynamic table as long as what is in it fits. It never evicts, so
+/// a field once inserted is a byte or two for the connection's life. One per client connection.
 pub struct Encoder {
     /// In the order of insertion.
     inserted: Vec<(String, Vec<u8>)>,
@@ -85,7 +89,12 @@ pub struct Encoder {
 
 impl Encoder {
     pub fn new(table_bytes_max: usize) -> Encoder {
-        Encoder { inserted: Vec::new(), size: 0, size_max: table_bytes_max, resize: None }
+        Encoder {
+            inserted: Vec::new(),
+            size: 0,
+            size_max: table_bytes_max,
+            resize: None,
+        }
     }
 
     /// How many fields were inserted: blocks made at the same count stay valid.
@@ -107,10 +116,15 @@ impl Encoder {
             put_number(out, 0x20, 0x1f, size);
         }
         for (name, value) in fields {
-            let whole = ENTRIES.iter().any(|(n, v)| n == name && v.as_bytes() == value);
+            let whole = ENTRIES
+                .iter()
+                .any(|(n, v)| n == name && v.as_bytes() == value);
             if whole {
                 put_field(out, name, value);
-            } else if let Some(at) = self.inserted.iter().position(|f| f.0 == *name && f.1 == *value)
+            } else if let Some(at) = self
+                .inserted
+                .iter()
+                .position(|f| f.0 == *name && f.1 == *value)
             {
                 let index = ENTRIES.len() + self.inserted.len() - at;
                 put_number(out, 0x80, 0x7f, index);
@@ -137,6 +151,8 @@ impl Encoder {
 /// A block whose fields were written with `put_field`.
 impl From<Vec<u8>> for HeaderBlock {
     fn from(bytes: Vec<u8>) -> HeaderBlock {
-        HeaderBlock { bytes: Cow::Owned(bytes) }
+        HeaderBlock {
+            bytes: Cow::Owned(bytes),
+        }
     }
 }

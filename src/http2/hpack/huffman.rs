@@ -5,23 +5,16 @@
 
 /// Bits of each symbol's code; 256 is the end of the string.
 const LENGTHS: [u8; 257] = [
-    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28,
-    28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28,
-    6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6,
-    5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12, 10,
-    13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
-    7, 7, 7, 7, 7, 7, 7, 7, 8, 7, 8, 13, 19, 13, 14, 6,
-    15, 5, 6, 5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6, 6, 5,
-    6, 7, 6, 5, 5, 6, 7, 7, 7, 7, 7, 15, 11, 14, 13, 28,
-    20, 22, 20, 20, 22, 22, 22, 23, 22, 23, 23, 23, 23, 23, 24, 23,
-    24, 24, 22, 23, 24, 23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24,
-    22, 21, 20, 22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22, 23, 23,
-    21, 21, 22, 21, 23, 22, 23, 23, 20, 22, 22, 22, 23, 22, 22, 23,
-    26, 26, 20, 19, 22, 23, 22, 25, 26, 26, 26, 27, 27, 26, 24, 25,
-    19, 21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27,
-    20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23,
-    26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26,
-    30,
+    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28,
+    28, 28, 28, 28, 28, 28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5,
+    5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12, 10, 13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+    7, 7, 7, 7, 7, 7, 7, 7, 8, 7, 8, 13, 19, 13, 14, 6, 15, 5, 6, 5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6,
+    6, 5, 6, 7, 6, 5, 5, 6, 7, 7, 7, 7, 7, 15, 11, 14, 13, 28, 20, 22, 20, 20, 22, 22, 22, 23, 22,
+    23, 23, 23, 23, 23, 24, 23, 24, 24, 22, 23, 24, 23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24, 22,
+    21, 20, 22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22, 23, 23, 21, 21, 22, 21, 23, 22, 23, 23, 20,
+    22, 22, 22, 23, 22, 22, 23, 26, 26, 20, 19, 22, 23, 22, 25, 26, 26, 26, 27, 27, 26, 24, 25, 19,
+    21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23, 22,
+    22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, 30,
 ];
 
 const LENGTH_MAX: usize = 30;
@@ -162,14 +155,18 @@ mod tests {
         for &byte in text {
             let length = usize::from(LENGTHS[usize::from(byte)]);
             let first = usize::from(CANONICAL.first_symbol[length]);
-            let at = (first..).find(|&i| CANONICAL.symbols[i] == u16::from(byte)).unwrap();
+            let at = (first..)
+                .find(|&i| CANONICAL.symbols[i] == u16::from(byte))
+                .unwrap();
             let code = CANONICAL.first_code[length] + (at - first) as u32;
             bits.extend((0..length).rev().map(|bit| code >> bit & 1 == 1));
         }
         while bits.len() % 8 != 0 {
             bits.push(true);
         }
-        bits.chunks(8).map(|c| c.iter().fold(0, |b, &bit| b << 1 | u8::from(bit))).collect()
+        bits.chunks(8)
+            .map(|c| c.iter().fold(0, |b, &bit| b << 1 | u8::from(bit)))
+            .collect()
     }
 
     // Catches: a wrong length in the table, or a decoder that loses bits at any alignment.
@@ -180,7 +177,11 @@ mod tests {
                 let mut text = vec![b'0'; before];
                 text.extend([byte, b'z', byte]);
                 let mut out = Vec::new();
-                assert_eq!(decode(&encode(&text), &mut out), Some(()), "{byte} {before}");
+                assert_eq!(
+                    decode(&encode(&text), &mut out),
+                    Some(()),
+                    "{byte} {before}"
+                );
                 assert_eq!(out, text);
             }
         }
@@ -189,7 +190,9 @@ mod tests {
     // Catches: a code table that differs from the RFC's (its examples in appendix C).
     #[test]
     fn the_rfc_example_decodes() {
-        let encoded = [0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff];
+        let encoded = [
+            0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff,
+        ];
         let mut out = Vec::new();
         assert_eq!(decode(&encoded, &mut out), Some(()));
         assert_eq!(out, b"www.example.com");

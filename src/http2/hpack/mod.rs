@@ -1,7 +1,7 @@
 //! Pure. HPACK (RFC 7541): a decoder with a dynamic table, an encoder without one.
 //!
-//! In: header blocks, in the order of the connection. Out: a [`Fields`] list that names each field by
-//! a number that stays valid while the field lies in a table, so that two requests with the same
+//! In: header blocks, in the order of the connection. Out: a [`Fields`] list that names each field
+//! by a number that stays valid while the field lies in a table, so that two requests with the same
 //! fields are recognised by comparing a few numbers, without touching their text.
 //!
 //! Call order: `Decoder::decode(block)`, read `Decoder::fields`, decode the next block.

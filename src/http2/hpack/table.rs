@@ -18,7 +18,11 @@ impl Entry {
         let mut text = Vec::with_capacity(name.len() + value.len());
         text.extend_from_slice(name);
         text.extend_from_slice(value);
-        Entry { text: text.into_boxed_slice(), name_size: name.len() as u32, varying }
+        Entry {
+            text: text.into_boxed_slice(),
+            name_size: name.len() as u32,
+            varying,
+        }
     }
 
     pub fn name(&self) -> &[u8] {
@@ -119,7 +123,10 @@ impl Table {
 
     fn evict_to(&mut self, size: usize) {
         while self.size > size {
-            let entry = self.live.pop_front().expect("a size above 0 means a live entry");
+            let entry = self
+                .live
+                .pop_front()
+                .expect("a size above 0 means a live entry");
             self.size -= entry.size();
             self.first += 1;
             self.evicted.push(entry);

@@ -5,11 +5,17 @@ use super::*;
 /// A list as text.
 fn list(decoder: &Decoder) -> Vec<(String, String)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    decoder.list().map(|(name, value)| (text(name), text(value))).collect()
+    decoder
+        .list()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect()
 }
 
 fn owned(fields: &[(&str, &str)]) -> Vec<(String, String)> {
-    fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    fields
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect()
 }
 
 fn decoder() -> Decoder {
@@ -19,7 +25,10 @@ fn decoder() -> Decoder {
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(|b| *b != b' ').collect();
     let digit = |b: u8| char::from(b).to_digit(16).unwrap() as u8;
-    digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    digits
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect()
 }
 
 // Catches: any disagreement with the examples of RFC 7541, appendix C.3 and C.4: the same three
@@ -42,10 +51,16 @@ fn the_rfc_examples_decode() {
         let common = [(":method", "GET"), (":scheme", "http"), (":path", "/")];
         decoder.decode(&bytes(blocks[0])).unwrap();
         let authority = (":authority", "www.example.com");
-        assert_eq!(list(&decoder), owned(&[common[0], common[1], common[2], authority]));
+        assert_eq!(
+            list(&decoder),
+            owned(&[common[0], common[1], common[2], authority])
+        );
         decoder.decode(&bytes(blocks[1])).unwrap();
         let cache = ("cache-control", "no-cache");
-        assert_eq!(list(&decoder), owned(&[common[0], common[1], common[2], authority, cache]));
+        assert_eq!(
+            list(&decoder),
+            owned(&[common[0], common[1], common[2], authority, cache])
+        );
         decoder.decode(&bytes(blocks[2])).unwrap();
         assert_eq!(
             list(&decoder),
@@ -73,12 +88,18 @@ fn the_rfc_evictions_decode() {
              6f6d",
             ("location", "https://www.example.com"),
         ),
-        ("4803 3330 37c1 c0bf", ("location", "https://www.example.com")),
+        (
+            "4803 3330 37c1 c0bf",
+            ("location", "https://www.example.com"),
+        ),
         (
             "88c1 611d 4d6f 6e2c 2032 3120 4f63 7420 3230 3133 2032 303a 3133 3a32 3220 474d 54c0 \
              5a04 677a 6970 7738 666f 6f3d 4153 444a 4b48 514b 425a 584f 5157 454f 5049 5541 5851 \
              5745 4f49 553b 206d 6178 2d61 6765 3d33 3630 303b 2076 6572 7369 6f6e 3d31",
-            ("set-cookie", "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1"),
+            (
+                "set-cookie",
+                "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1",
+            ),
         ),
     ] {
         decoder.decode(&bytes(block)).unwrap();
@@ -105,7 +126,13 @@ fn malformed_blocks_are_refused() {
         ("40016181", Truncated),
         ("400161 81ff", Huffman),
         ("400161 8100", Huffman),
-        ("3fe21f", TableSize { got: 4097, max: 4096 }),
+        (
+            "3fe21f",
+            TableSize {
+                got: 4097,
+                max: 4096,
+            },
+        ),
         ("8220", TableSizeLate),
     ] {
         assert_eq!(decoder().decode(&bytes(block)), Err(error), "{block}");
@@ -120,16 +147,26 @@ fn the_varying_field_stands_apart() {
     let mut encoder = httlib_hpack::Encoder::default();
     let mut decoder = decoder();
     let mut numbers = Vec::new();
-    for (round, value) in ["4999n", "4998n", "4998n", "12345678901234567890"].iter().enumerate() {
+    for (round, value) in ["4999n", "4998n", "4998n", "12345678901234567890"]
+        .iter()
+        .enumerate()
+    {
         let mut block = Vec::new();
-        for (name, value) in [(":method", "POST"), ("te", "trailers"), ("grpc-timeout", value)] {
+        for (name, value) in [
+            (":method", "POST"),
+            ("te", "trailers"),
+            ("grpc-timeout", value),
+        ] {
             let flags = httlib_hpack::Encoder::BEST_FORMAT | httlib_hpack::Encoder::WITH_INDEXING;
             let field = (name.as_bytes().to_vec(), value.as_bytes().to_vec(), flags);
             encoder.encode(field, &mut block).unwrap();
         }
         decoder.decode(&block).unwrap();
         let varying = decoder.fields().varying().unwrap();
-        assert_eq!(varying.as_bytes(), Some(value.as_bytes()).filter(|v| v.len() < 16));
+        assert_eq!(
+            varying.as_bytes(),
+            Some(value.as_bytes()).filter(|v| v.len() < 16)
+        );
         assert!(decoder.fields().all_indexed());
         if round > 0 {
             assert_eq!(decoder.fields().numbers(), numbers);
@@ -193,8 +230,10 @@ fn another_encoder_agrees() {
             }
             decoder.decode(&block).unwrap();
             decoder.check();
-            let got: Vec<_> =
-                decoder.list().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+            let got: Vec<_> = decoder
+                .list()
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect();
             assert_eq!(got, expected, "seed {seed}");
         }
     }
@@ -227,8 +266,10 @@ fn another_decoder_reads_our_blocks() {
     check(block.as_bytes(), &mut other, &mut ours);
 
     let mut encoder = Encoder::new(4096);
-    let fields: Vec<_> =
-        owned(&fields).into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+    let fields: Vec<_> = owned(&fields)
+        .into_iter()
+        .map(|(name, value)| (name, value.into_bytes()))
+        .collect();
     let mut sizes = Vec::new();
     for _ in 0..3 {
         let mut block = Vec::new();

@@ -103,7 +103,10 @@ fn apply(groups: &mut Groups, number: usize, op: &Op) {
         }
         Op::HardState {
             state: hard_state, ..
-        } => state.hard_state = Some(*hard_state),
+        } => {
+            state.commit = state.commit.max(hard_state.commit);
+            state.hard_state = Some(*hard_state);
+        }
         Op::Meta { bytes, .. } => state.meta = Some(bytes.clone()),
         Op::Reset { index, term, .. } => {
             state.entries.clear();
@@ -328,11 +331,11 @@ fn release(log: &Log<World>, model: &mut Model, dice: &mut Dice) {
         return;
     };
     let acknowledged = model.acknowledged(log.durable());
-    let durable = state
+    let mut durable = state
         .entries
         .iter()
         .filter(|(_, (_, _, number))| *number < acknowledged);
-    let Some((&index, _)) = durable.last() else {
+    let Some((&index, _)) = durable.next_back() else {
         return;
     };
     let asked = model.released.entry(group).or_default();

@@ -324,11 +324,6 @@ impl World {
         inner.files.get_mut(&file).expect("named files exist")[offset as usize] ^= 0x40;
     }
 
-    pub fn bytes(&self, path: &Path) -> Vec<u8> {
-        let inner = self.inner.borrow();
-        inner.files[&inner.names[path]].clone()
-    }
-
     pub fn paths(&self) -> Vec<PathBuf> {
         self.inner.borrow().names.keys().cloned().collect()
     }

@@ -1,0 +1,1 @@
+//! Driver. The group in the simulator.
