@@ -113,7 +113,10 @@ fn raft(c: &mut Criterion) {
                 let mut applied = LogIndex(0);
                 while let Some(effects) = node.take_effects() {
                     node.persisted(effects.round);
-                    applied = effects.committed.last().map_or(applied, |entry| entry.index);
+                    applied = effects
+                        .committed
+                        .last()
+                        .map_or(applied, |entry| entry.index);
                     black_box(&effects);
                 }
                 node.applied(applied);

@@ -11,7 +11,7 @@ use crate::grpc::{Code, Status};
 use crate::ids::{LeaseId, StreamId};
 use crate::lease::lease_id_from;
 use crate::limits::server as limits;
-use crate::mvcc::{HashScan, Progress};
+use crate::mvcc::{HashScan, KvHash, Progress, View};
 use crate::pb::Method;
 use crate::pb::etcdserverpb::alarm_request::AlarmAction;
 use crate::pb::etcdserverpb::*;
@@ -84,6 +84,9 @@ impl<E: Env> Desk<E> {
             Method::HashKV => self.hash_kv(decode(body)?).await,
             Method::HealthCheck => self.health(&decode(body)?),
             Method::AuthStatus => self.auth_status().await,
+            Method::MemberRemove => self.change_member(decode::<MemberRemoveRequest>(body)?.id),
+            Method::MemberUpdate => self.change_member(decode::<MemberUpdateRequest>(body)?.id),
+            Method::MemberPromote => self.change_member(decode::<MemberPromoteRequest>(body)?.id),
             Method::MoveLeader => Err(EtcdError::BadLeaderTransferee.into()),
             _ => {
                 let info = crate::pb::METHODS[method as usize];
@@ -210,6 +213,15 @@ impl<E: Env> Desk<E> {
         .encode_to_vec())
     }
 
+    /// A single member has nobody to change but itself, and it stays.
+    fn change_member(&self, id: u64) -> Encoded {
+        if id != self.shared.facts.origin.member.0 {
+            return Err(EtcdError::MemberNotFound.into());
+        }
+        let text = "the only member of a cluster is not changed by this build";
+        Err(CallError::Other(Code::Unimplemented, text.into()))
+    }
+
     async fn alarm(&self, request: AlarmRequest) -> Encoded {
         if request.action() == AlarmAction::Get {
             return match self.ask(Query::Alarms).await {
@@ -264,16 +276,13 @@ impl<E: Env> Desk<E> {
     }
 
     async fn hash_kv(&self, request: HashKvRequest) -> Encoded {
-        let (view, stamp) = self.view(true).await?;
-        let mut scan = HashScan::new(view, request.revision)?;
-        while scan
-            .slice(limits::HASH_SLICE_ENTRIES)
-            .map_err(|_| EtcdError::Corrupt)?
-            == Progress::More
-        {
-            self.shared.env.next_pass().await;
-        }
-        let hash = scan.hash();
+        let revision = request.revision;
+        let (hash, stamp) = match self.ask(Query::HashKv { revision }).await {
+            Answer::Hash(hash, stamp) => (hash, stamp),
+            Answer::View(view, stamp) => (self.hash_view(view, revision).await?, stamp),
+            Answer::Refused(refusal) => return Err(refusal.into()),
+            other => unreachable!("a hash was asked for, not {other:?}"),
+        };
         let response = HashKvResponse {
             header: self.shared.facts.origin.message(stamp),
             hash: hash.hash,
@@ -283,11 +292,8 @@ impl<E: Env> Desk<E> {
         Ok(response.encode_to_vec())
     }
 
-    /// The hash of the whole keyspace as it is now. etcd hashes its file's buckets, whose bytes no
-    /// other program has; equal answers of two members mean equal keys here too.
-    async fn hash(&self) -> Encoded {
-        let (view, stamp) = self.view(true).await?;
-        let mut scan = HashScan::new(view, 0)?;
+    async fn hash_view(&self, view: View, revision: i64) -> Result<KvHash, CallError> {
+        let mut scan = HashScan::new(view, revision)?;
         while scan
             .slice(limits::HASH_SLICE_ENTRIES)
             .map_err(|_| EtcdError::Corrupt)?
@@ -295,12 +301,16 @@ impl<E: Env> Desk<E> {
         {
             self.shared.env.next_pass().await;
         }
+        Ok(scan.hash())
+    }
+
+    /// The hash of the whole keyspace as it is now. etcd hashes its file's buckets, whose bytes no
+    /// other program has; equal answers of two members mean equal keys here too.
+    async fn hash(&self) -> Encoded {
+        let (view, stamp) = self.view(true).await?;
+        let hash = self.hash_view(view, 0).await?.hash;
         let header = self.shared.facts.origin.message(stamp);
-        Ok(HashResponse {
-            header,
-            hash: scan.hash().hash,
-        }
-        .encode_to_vec())
+        Ok(HashResponse { header, hash }.encode_to_vec())
     }
 
     async fn auth_status(&self) -> Encoded {

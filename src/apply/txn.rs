@@ -116,11 +116,11 @@ fn each_op(
 }
 
 fn check_put(put: &PutRequest, view: &View, lease_exists: &dyn Fn(LeaseId) -> bool) -> Checked {
-    if (put.ignore_value || put.ignore_lease) && view.meta(&put.key)?.is_none() {
-        return Ok(Err(ApplyError::KeyNotFound));
-    }
     if put.lease != 0 && !lease_exists(LeaseId(put.lease)) {
         return Ok(Err(ApplyError::LeaseNotFound));
+    }
+    if (put.ignore_value || put.ignore_lease) && view.meta(&put.key)?.is_none() {
+        return Ok(Err(ApplyError::KeyNotFound));
     }
     Ok(Ok(()))
 }

@@ -1,4 +1,4 @@
-//! Pure. A tree file in memory, for tests, benches and tools.
+//! Driver. A tree file in memory, for tests, benches and tools.
 
 use super::error::Corrupt;
 use super::plan::{Plan, Receipt, Step};

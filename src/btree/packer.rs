@@ -239,8 +239,8 @@ impl Packer<'_> {
         if cut.ends.is_empty() || room < worth || (append && cut.ends.len() > 1) {
             return None;
         }
-        // A little is kept free: page boundaries do not fall where a sum would have them.
-        Some(room - page_size / 20)
+        // An eighth is kept free: pages that are filled to the brim overflow with the next insert.
+        Some(room - page_size / 8)
     }
 
     /// A clean sibling of at most `room` bytes, taken out of the parent; `true` when it stands

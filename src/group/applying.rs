@@ -68,6 +68,8 @@ impl<E: Env> Shared<E> {
             core.applied = (entry.index, entry.term);
             return;
         }
+        // What a compaction hashes is the store as it was before it.
+        let before = is_compaction(&entry).then(|| core.machine.store().view());
         let outcome = match core
             .machine
             .apply(entry.index, entry.term, &entry.data, now)
@@ -88,6 +90,10 @@ impl<E: Env> Shared<E> {
             }
         };
         core.applied = (entry.index, entry.term);
+        if let (Some(revision), Some(view)) = (outcome.compacted, before) {
+            self.hash_wanted.borrow_mut().push_back((view, revision));
+            self.compact_wake.notify();
+        }
         if let Some(changes) = &outcome.changes {
             let Core {
                 watching, machine, ..
@@ -132,6 +138,10 @@ impl<E: Env> Shared<E> {
             self.outlet.answer(ticket, answer);
         }
     }
+}
+
+fn is_compaction(entry: &Committed) -> bool {
+    crate::apply::Entry::decode(&entry.data).is_ok_and(|entry| entry.kind == Kind::Compact)
 }
 
 /// The protobuf message of an entry that was applied, so it is known to be one.

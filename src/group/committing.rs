@@ -8,7 +8,7 @@ use crate::backend::CommitProgress;
 use crate::btree::{self, Plan, Step};
 use crate::env::{Env, TreeFile};
 use crate::limits::group as limits;
-use crate::mvcc::{CompactProgress, DefragmentProgress};
+use crate::mvcc::{CompactProgress, DefragmentProgress, HashScan, Progress};
 use std::io;
 use std::rc::Rc;
 
@@ -159,6 +159,7 @@ impl<E: Env> Shared<E> {
     pub(super) async fn compact(self: Rc<Self>) {
         loop {
             self.compact_wake.wait().await;
+            self.hash_compactions().await;
             loop {
                 if self.stopping.get() || self.core.borrow().failure.is_some() {
                     return;
@@ -195,6 +196,42 @@ impl<E: Env> Shared<E> {
                     }
                 }
                 self.env.next_pass().await;
+            }
+        }
+    }
+
+    /// Hashes the store as each compaction found it, before the compaction removes what it holds:
+    /// the views keep it meanwhile.
+    async fn hash_compactions(&self) {
+        loop {
+            let wanted = self.hash_wanted.borrow_mut().pop_front();
+            let Some((view, revision)) = wanted else {
+                return;
+            };
+            let compacted = view.compacted();
+            let Ok(mut scan) = HashScan::of_compaction(view, compacted, revision) else {
+                continue;
+            };
+            loop {
+                if self.stopping.get() {
+                    return;
+                }
+                match scan.slice(limits::HASH_SLICE_ENTRIES) {
+                    Ok(Progress::More) => self.env.next_pass().await,
+                    Ok(Progress::Done) => break,
+                    Err(corrupt) => {
+                        self.core
+                            .borrow_mut()
+                            .fail(Failure::Damaged(corrupt.to_string()));
+                        self.wake.notify();
+                        return;
+                    }
+                }
+            }
+            let hashes = &mut self.core.borrow_mut().hashes;
+            hashes.push_back(scan.hash());
+            if hashes.len() > limits::COMPACTION_HASHES_MAX {
+                hashes.pop_front();
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::env::{Env, Monotonic};
 use crate::ids::{LeaseId, LogIndex, Lsn, Term};
 use crate::limits::group as limits;
 use crate::metrics::CoreMetrics;
-use crate::mvcc::RangeError;
+use crate::mvcc::{KvHash, RangeError};
 use crate::raft::{Committed, Effects, Node};
 use crate::wal::{Log, WalError};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -58,7 +58,8 @@ pub(super) struct Core<E: Env> {
     pub last_lsn: Lsn,
     /// Committed and not yet applied.
     pub committed: VecDeque<Committed>,
-    /// Bytes of entries that are proposed and not yet durable; the sum over `in_log` and what raft holds.
+    /// Bytes of entries that are proposed and not yet durable: the sum over `in_log`, and what raft
+    /// holds.
     pub undurable_bytes: usize,
     /// Linearizable queries that came before this leader's first entry was applied.
     pub early: Vec<(super::Query, Ticket)>,
@@ -71,6 +72,8 @@ pub(super) struct Core<E: Env> {
     pub compactions: Vec<(Ticket, super::Answer)>,
     /// The last applied entry.
     pub applied: (LogIndex, Term),
+    /// What compactions hashed, newest last: etcd answers HashKV at their revisions from these.
+    pub hashes: VecDeque<KvHash>,
     /// The space alarm is on its way through the log.
     pub quota_alarm_proposed: bool,
     /// Bytes appended to the log since the last tree commit began.

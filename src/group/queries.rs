@@ -53,6 +53,16 @@ impl<E: Env> Shared<E> {
         let stamp = core.stamp();
         let answer = match query {
             Query::View { .. } => Answer::View(core.machine.store().view(), stamp),
+            Query::HashKv { revision } => {
+                match core
+                    .hashes
+                    .iter()
+                    .find(|hash| hash.hash_revision == revision)
+                {
+                    Some(hash) => Answer::Hash(*hash, stamp),
+                    None => Answer::View(core.machine.store().view(), stamp),
+                }
+            }
             Query::Status => Answer::Status(Box::new(core.status())),
             Query::Leases => Answer::Leases(core.machine.lessor().list(now), stamp),
             Query::Alarms => {

@@ -34,6 +34,8 @@ pub(super) struct Shared<E: Env> {
     pub commit_wake: Notify,
     /// Compaction has work.
     pub compact_wake: Notify,
+    /// Compactions to be hashed: the store before each, and the revision.
+    pub hash_wanted: RefCell<VecDeque<(View, i64)>>,
     /// Watchers are behind.
     pub catch_up_wake: Notify,
     /// The group failed: `Group::failed` returns.

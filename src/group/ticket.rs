@@ -2,7 +2,7 @@
 
 use crate::apply::{Alarm, ApplyError, Kind, Response};
 use crate::ids::{ConnId, CoreId, LeaseId, StreamId, Term};
-use crate::mvcc::View;
+use crate::mvcc::{KvHash, View};
 use crate::pb::etcdserverpb::AlarmMember;
 use crate::watch::{StreamInput, WatchResponse};
 use bytes::Bytes;
@@ -49,6 +49,10 @@ pub enum Query {
         keys: bool,
     },
     Leases,
+    /// The hash that was kept of a compaction at this revision, else a view to hash.
+    HashKv {
+        revision: i64,
+    },
     Status,
     Alarms,
     /// Gives free pages back; answered when done.
@@ -79,6 +83,7 @@ pub enum Answer {
         stamp: Stamp,
     },
     Leases(Vec<LeaseId>, Stamp),
+    Hash(KvHash, Stamp),
     Status(Box<GroupStatus>),
     Alarms(Vec<AlarmMember>, Stamp),
     Defragmented,
@@ -95,6 +100,7 @@ impl fmt::Debug for Answer {
             Answer::Renewed { .. } => "Renewed",
             Answer::Lease { .. } => "Lease",
             Answer::Leases(..) => "Leases",
+            Answer::Hash(..) => "Hash",
             Answer::Status(_) => "Status",
             Answer::Alarms(..) => "Alarms",
             Answer::Defragmented => "Defragmented",

@@ -80,7 +80,7 @@ pub const IDLE_FRAME_BURST: u32 = 20_000;
 pub const IDLE_FRAMES_PER_SECOND: u32 = 1000;
 /// Idle frames given back when a request begins.
 pub const IDLE_FRAMES_PER_REQUEST: u32 = 16;
-/// Idle frames given back per DATA frame that we send: a window of 64 KiB is given back in quarters,
+/// Idle frames given back per DATA frame that we send: a window of 64 KiB comes back in quarters,
 /// on the stream and on the connection, so each 16 KiB may cost two updates.
 pub const IDLE_FRAMES_PER_DATA: u32 = 4;
 /// Bytes of DATA sent for which one more is given back: large frames are answered by many updates.

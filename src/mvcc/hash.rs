@@ -65,7 +65,8 @@ impl HashScan {
         if asked > current {
             return Err(RangeError::Future { asked, current });
         }
-        let revision = if asked <= 0 { current } else { asked };
+        // A negative revision is before every record, and etcd hashes just that.
+        let revision = if asked == 0 { current } else { asked };
         Ok(HashScan {
             view,
             hash: crc32c::crc32c(b"key"),

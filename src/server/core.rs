@@ -233,7 +233,7 @@ async fn stop(
     let Some((group, log)) = owned else { return };
     group.stop().await;
     if let Err(error) = log.close().await {
-        tracing::error!(error = %error, "the log did not close cleanly; the next start recovers it");
+        tracing::error!(error = %error, "the log did not close; the next start recovers it");
     }
     tracing::info!("the keyspace is at rest");
 }

@@ -29,6 +29,8 @@ pub struct Side {
 /// The open watch stream and what it has said since the last `WatchSync`.
 struct Watching {
     call: Call,
+    /// What was asked on it, for the message of a failure.
+    requests: Vec<String>,
     /// Lines by watch id; −1 holds creations that were refused.
     lines: BTreeMap<i64, Vec<String>>,
     live: Vec<i64>,
@@ -80,12 +82,16 @@ impl Side {
     }
 
     fn send(&mut self, step: &Step) -> Result<(), SessionError> {
+        if let (Kind::WatchMore, Some(watch)) = (step.kind, &mut self.watch) {
+            watch.requests.push(describe::step(step));
+        }
         match step.kind {
             Kind::WatchOpen => {
                 let requests = message::repeated(&step.request, 1);
                 let call = self.session.open(step.kind.path(), requests[0], false)?;
                 self.watch = Some(Watching {
                     call,
+                    requests: vec![describe::step(step)],
                     lines: BTreeMap::new(),
                     live: Vec::new(),
                     creations_unanswered: 0,
@@ -188,9 +194,10 @@ impl Side {
             && watch.progress < revision
         {
             if Instant::now() > deadline {
+                let asked = watch.requests.join("\n");
                 let said = self.take_lines();
                 return Err(format!(
-                    "no progress to revision {revision}; so far:\n{said}"
+                    "no progress to revision {revision}; asked:\n{asked}\nso far:\n{said}"
                 ));
             }
             self.session

@@ -160,8 +160,9 @@ def maintenance(client, p):
     equal("alarms", list(client.list_alarms()), [])
     equal("hash", client.hash() > 0, True)
     client.defragment()
-    with open(os.devnull, "wb") as sink:
-        client.snapshot(sink)
+    if "snapshot" not in os.environ.get("WITHOUT", ""):
+        with open(os.devnull, "wb") as sink:
+            client.snapshot(sink)
     client.put(p + "c", "1")
     revision = client.get(p + "c")[1].mod_revision
     client.put(p + "c", "2")
