@@ -78,14 +78,14 @@ impl<E: Env> Desk<E> {
     }
 
     pub(super) fn range_stream(&self, conn: &Rc<Conn>, stream: StreamId, body: Bytes) {
-        let Ok(mut request) = RangeRequest::decode(body) else {
+        let Ok(request) = RangeRequest::decode(body) else {
             return self.malformed(conn, stream);
         };
         if let Err(error) = validate::range(&request) {
             return self.fail(conn, stream, error.into());
         }
         // Ascending by key is the order that chunks have anyway.
-        // Without an order the target says nothing here.
+        // Another target without an order passes too, and sorts as in a unary range (quirk 1).
         let plain =
             request.sort_order == 0 || (request.sort_target == 0 && request.sort_order == 1);
         if !plain {
@@ -100,7 +100,6 @@ impl<E: Env> Desk<E> {
         if filters.iter().any(|filter| *filter != 0) {
             return self.fail(conn, stream, EtcdError::RangeStreamFilters);
         }
-        (request.sort_target, request.sort_order) = (0, 0);
         let linearizable = !request.serializable;
         self.read_call(conn, stream, Read::RangeStream(request), linearizable);
     }

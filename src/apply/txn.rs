@@ -74,21 +74,18 @@ impl Path {
 /// What an operation of the taken path breaks; `Ok(Err(_))` refuses the whole transaction.
 type Checked = Result<Result<(), ApplyError>, Corrupt>;
 
-/// Checks the taken path before anything is applied: every put, then every range.
+/// Checks the taken path before anything is applied, operation by operation.
 pub(super) fn check(
     txn: &TxnRequest,
     path: &Path,
     view: &View,
     lease_exists: &dyn Fn(LeaseId) -> bool,
 ) -> Checked {
-    let puts = each_op(txn, &mut path.steps(), &mut |op| match &op.request {
+    each_op(txn, &mut path.steps(), &mut |op| match &op.request {
         Some(Request::RequestPut(put)) => check_put(put, view, lease_exists),
+        Some(Request::RequestRange(range)) => Ok(check_range(range, view)),
         _ => Ok(Ok(())),
-    })?;
-    match puts {
-        Ok(()) => check_ranges(txn, path, view),
-        Err(error) => Ok(Err(error)),
-    }
+    })
 }
 
 fn check_ranges(txn: &TxnRequest, path: &Path, view: &View) -> Checked {

@@ -147,20 +147,19 @@ fn changes_of(ops: &[RequestOp]) -> Result<Branch<'_>, ApplyError> {
         };
         let taken = changes_of(&inner.success)?;
         let other = changes_of(&inner.failure)?;
-        branch.deletes.extend(&taken.deletes);
         for key in &taken.puts {
             if branch.deletes_key(key) || !branch.puts.insert(key) {
                 return Err(ApplyError::DuplicateKey);
             }
         }
-        // As etcd has it: a put of the failure branch may not meet a delete of the success branch.
-        branch.deletes.extend(&other.deletes);
         for key in &other.puts {
             let twice = !branch.puts.insert(key) && !taken.puts.contains(key);
             if twice || branch.deletes_key(key) {
                 return Err(ApplyError::DuplicateKey);
             }
         }
+        branch.deletes.extend(&taken.deletes);
+        branch.deletes.extend(&other.deletes);
     }
     for op in ops {
         let Some(Request::RequestPut(put)) = &op.request else {

@@ -114,6 +114,14 @@ fn transaction_validation() {
             ]),
             duplicate,
         ),
+        // What one branch of a nested transaction deletes, the other may put.
+        (
+            then(vec![op_txn(branches(
+                vec![op_delete("a", "")],
+                vec![op_put("a", "")],
+            ))]),
+            Ok(()),
+        ),
         // The branches of a nested transaction exclude each other.
         (
             then(vec![op_txn(branches(
