@@ -356,8 +356,8 @@ fn as_json(systems: &[System], all: &Results) -> Json {
 
 fn markdown(spec: &CompareSpec, systems: &[System], all: &Results) -> String {
     let mut text = format!(
-        "# Comparison\n\n{} interleaved rounds of {} s, load generator on the same machine, 32-byte \
-         keys, 256-byte values, fresh data dir each time; median (smallest – largest).\n",
+        "# Comparison\n\n{} interleaved rounds of {} s, load generator on the same machine, \
+         32-byte keys, 256-byte values, fresh data dir each time; median (smallest – largest).\n",
         spec.rounds, spec.seconds
     );
     for (workload, results) in all {

@@ -127,7 +127,7 @@ flags! {
     "ringbolt" {
         "cores" cores: u64 = "0" Used
             "Cores to run on, one thread each; 0 is all that are allowed.";
-        "log-segment-bytes" log_segment_bytes: u64 = "67108864" Used
+        "log-segment-bytes" log_segment_bytes: u64 = "33554432" Used
             "Size of a log segment in bytes.";
         "unsafe-buffered-log" unsafe_buffered_log: bool = "false" Used
             "Write the log through the page cache where O_DIRECT is not possible; slower.";

@@ -21,7 +21,7 @@ impl<E: Env> Shared<E> {
                 if self.core.borrow().failure.is_some() {
                     return;
                 }
-                let stopping = self.stopping.get();
+                let stopping = self.settled.get();
                 let began = self.commit_begin();
                 if began && let Err(failure) = self.commit_once(&file).await {
                     self.core.borrow_mut().fail(failure);
@@ -83,6 +83,8 @@ impl<E: Env> Shared<E> {
         if core.machine.store().compact_pending() {
             self.compact_wake.notify();
         }
+        // Proposals may wait for the room that this made.
+        self.wake.notify();
         core.metrics
             .backend_commit
             .observe((self.env.now() - began).as_nanos() as u64);

@@ -187,6 +187,7 @@ impl<E: Env> Group<E> {
             failed: Notify::new(),
             defragment: RefCell::default(),
             stopping: Cell::new(false),
+            settled: Cell::new(false),
             tasks: Cell::new(0),
             task_ended: Notify::new(),
         });

@@ -11,7 +11,10 @@ use crate::wal::{Record, WalError};
 impl<E: Env> Core<E> {
     /// Whether a proposal may be taken now. While not, inputs wait: the disk is behind.
     pub(super) fn takes_proposals(&self) -> bool {
-        self.undurable_bytes < limits::UNDURABLE_BYTES_MAX && self.unwritten.is_empty()
+        self.undurable_bytes < limits::UNDURABLE_BYTES_MAX
+            && self.unwritten.is_empty()
+            && (self.tree_full
+                || self.machine.store().buffered_bytes() < limits::BUFFERED_BYTES_SOFT)
     }
 
     /// Hands an entry to raft. The waiter is answered when it is applied.
@@ -25,7 +28,11 @@ impl<E: Env> Core<E> {
             return Err(refusal);
         }
         let entry = Entry::new(kind, 0, body);
-        if entry.encoded_size() > self.options.request_bytes_max + limits::ENTRY_OVERHEAD_BYTES {
+        // Both: an operator may allow requests that no log record can hold. Such an entry must not
+        // reach raft, which would never get rid of it again.
+        let asked = self.options.request_bytes_max;
+        let allowed = asked.saturating_add(limits::ENTRY_OVERHEAD_BYTES);
+        if entry.encoded_size() > allowed.min(self.log.entry_bytes_max()) {
             return Err(Refusal::TooLarge);
         }
         let mut data = Vec::with_capacity(entry.encoded_size());
@@ -151,6 +158,12 @@ impl<E: Env> Core<E> {
         let Some(round) = round else { return false };
         self.node.persisted(round);
         true
+    }
+
+    /// Whether nothing is on its way through raft and the log any more.
+    pub(super) fn is_settled(&self) -> bool {
+        let written = self.unwritten.is_empty() && self.in_log.is_empty();
+        self.failure.is_some() || (written && self.pending.is_empty() && self.committed.is_empty())
     }
 
     /// Latches a failure. Nothing is written from here on; whoever waits is told.

@@ -43,6 +43,8 @@ pub(super) struct Shared<E: Env> {
     /// A defragmentation was asked for.
     pub defragment: RefCell<Vec<Ticket>>,
     pub stopping: Cell<bool>,
+    /// Stopping, and no entry will be applied any more.
+    pub settled: Cell<bool>,
     /// Tasks that have not returned.
     pub tasks: Cell<usize>,
     pub task_ended: Notify,
@@ -52,14 +54,17 @@ impl<E: Env> Group<E> {
     /// Queues an input for the next turn. Refused at the bound: the caller answers at once.
     pub fn submit(&self, input: Input) -> Result<(), Refusal> {
         let shared = &self.shared;
+        // Orders of watch streams are bounded by their streams, and a lost Close would leak one.
+        let bounded = !matches!(input, Input::Watch(..));
+        if bounded && shared.stopping.get() {
+            return Err(Refusal::Stopped);
+        }
         let size = match &input {
             Input::Propose { body, .. } => body.len(),
             Input::Query(..) | Input::Watch(..) => 0,
         };
         let mut inputs = shared.inputs.borrow_mut();
         let bytes = shared.input_bytes.get() + size;
-        // Orders of watch streams are bounded by their streams, and a lost Close would leak one.
-        let bounded = !matches!(input, Input::Watch(..));
         if bounded && (inputs.len() >= limits::INPUTS_MAX || bytes > limits::INPUT_BYTES_MAX) {
             return Err(Refusal::TooManyRequests);
         }
@@ -77,7 +82,8 @@ impl<E: Env> Group<E> {
             .then(|| (core.machine.store().view(), core.stamp()))
     }
 
-    /// Ends the tasks after what is durable was applied. Returns when they have ended.
+    /// Takes no more requests, ends the tasks once everything that was proposed is durable, applied
+    /// and in the tree file, and answers the rest. Returns when they have ended.
     pub async fn stop(&self) {
         let shared = &self.shared;
         shared.stopping.set(true);
@@ -92,6 +98,8 @@ impl<E: Env> Group<E> {
         while shared.tasks.get() > 0 {
             shared.task_ended.wait().await;
         }
+        let core = &mut *shared.core.borrow_mut();
+        shared.refuse_all(core, core.refusal().unwrap_or(Refusal::Stopped));
     }
 
     /// Waits until the group has failed, and says why.
@@ -119,13 +127,20 @@ impl<E: Env> Shared<E> {
 
     /// The group's main task.
     pub(super) async fn run(self: Rc<Self>) {
-        while !self.stopping.get() {
+        loop {
             self.wake.wait().await;
             while self.turn() {
                 // More is ready than one slice holds: others on this core go first.
                 self.env.next_pass().await;
             }
+            let settled = self.inputs.borrow().is_empty() && self.core.borrow().is_settled();
+            if self.stopping.get() && settled {
+                break;
+            }
         }
+        // The last commit comes behind the last applied entry.
+        self.settled.set(true);
+        self.commit_wake.notify();
     }
 
     /// One turn; `true` when another should follow soon.
@@ -144,8 +159,9 @@ impl<E: Env> Shared<E> {
         }
         self.answer_early(core, now);
         self.deliver(core);
-        if core.failure.is_some() {
-            self.fail_all(core);
+        if let Some(refusal) = core.refusal() {
+            self.refuse_all(core, refusal);
+            self.failed.notify();
             return false;
         }
         if core.watching.hub.is_behind() {
@@ -191,8 +207,7 @@ impl<E: Env> Shared<E> {
     }
 
     /// Everybody who waits is told that the group stopped.
-    fn fail_all(&self, core: &mut Core<E>) {
-        let refusal = core.refusal().expect("called after a failure");
+    fn refuse_all(&self, core: &mut Core<E>, refusal: Refusal) {
         for pending in std::mem::take(&mut core.pending) {
             if let super::core::Waiter::Client(ticket) = pending.waiter {
                 self.outlet.answer(ticket, Answer::Refused(refusal));
@@ -211,6 +226,5 @@ impl<E: Env> Shared<E> {
         for ticket in self.defragment.take() {
             self.outlet.answer(ticket, Answer::Refused(refusal));
         }
-        self.failed.notify();
     }
 }

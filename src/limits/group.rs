@@ -30,8 +30,13 @@ pub const REVOKES_PENDING_MAX: usize = 20_000;
 /// Entries of the revision log that a slice of watch catch-up reads.
 pub const CATCH_UP_SLICE_ENTRIES: usize = 512;
 
-/// Keys that a slice of a tree commit writes, and pages that a slice of its sealing builds.
-pub const COMMIT_SLICE: usize = 128;
+/// Keys that a slice of a tree commit writes: about 0.4 ms. Smaller slices would let a core that is
+/// busy with puts fall ever further behind with the commits that make room for them.
+pub const COMMIT_SLICE: usize = 1000;
+
+/// Bytes applied and not yet in the tree file at which new proposals wait for the commit under way.
+/// It bounds memory, and with the log's tail the time of a restart.
+pub const BUFFERED_BYTES_SOFT: u64 = 96 << 20;
 
 /// Revisions that a slice of a compaction looks at.
 pub const COMPACT_SLICE_ENTRIES: usize = 256;

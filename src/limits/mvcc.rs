@@ -18,8 +18,8 @@ pub const BUFFER_DIRECTORY_CHUNKS: usize = 512;
 pub const BUFFER_DIRECTORIES: usize = 1024;
 
 /// Uncommitted bytes at which a commit becomes due: bounds memory and the tail that a restart
-/// replays (about 100 000 puts of 300 bytes, a tenth of a second).
-pub const COMMIT_BUFFERED_BYTES: u64 = 48 << 20;
+/// replays (twice this: a commit may be under way).
+pub const COMMIT_BUFFERED_BYTES: u64 = 24 << 20;
 /// Log bytes since the last commit at which one becomes due: bounds the log that must be kept.
 pub const COMMIT_LOG_BYTES: u64 = 64 << 20;
 /// Age of the oldest uncommitted change at which a commit becomes due.

@@ -2,7 +2,7 @@
 
 /// Size of a segment file unless the options say otherwise. Large, so that the change of segment
 /// (one drained pipeline) is rare; a multiple of every alignment.
-pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
+pub const SEGMENT_BYTES_DEFAULT: u64 = 32 << 20;
 
 /// The smallest segment that options may ask for. Smaller ones are refused at open.
 pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
@@ -44,7 +44,7 @@ pub const IN_FLIGHT_BYTES_MAX: u64 = 8 << 20;
 pub const LARGE_BATCH_BYTES_MIN: usize = 64 << 10;
 
 /// One read of recovery. Entries borrow from it, so it bounds what one live entry keeps in memory.
-pub const READ_BYTES: usize = 1 << 20;
+pub const READ_BYTES: usize = 4 << 20;
 
 /// Emptied batch buffers that are kept for reuse.
 pub const BUFFERS_KEPT_MAX: usize = 4;

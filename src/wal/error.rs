@@ -158,8 +158,8 @@ impl fmt::Display for WalError {
                 durable,
             } => write!(
                 f,
-                "wal: {} at {offset}: batch {expected} is unreadable, but batch {found} was written \
-                 when all below {durable} was durable: acknowledged data is damaged",
+                "wal: {} at {offset}: batch {expected} is unreadable, but batch {found} was \
+                 written when all below {durable} was durable: acknowledged data is damaged",
                 file.display()
             ),
             WalError::SegmentMissing {

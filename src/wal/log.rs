@@ -2,7 +2,7 @@
 
 use super::appender::{Appender, Bounds, Refused, Shape};
 use super::error::WalError;
-use super::format::Record;
+use super::format::{ENTRY_HEADER_SIZE, Record};
 use super::recover::{self, Recovered};
 use super::{upkeep, writer};
 use crate::env::{Env, LogFile, Notify};
@@ -219,6 +219,12 @@ impl<E: Env> Log<E> {
     /// the calling task yields. The record is durable once `durable()` reaches the answer.
     pub fn append(&self, record: &Record<'_>) -> Result<Lsn, WalError> {
         self.shared.append(record)
+    }
+
+    /// The most that an entry's data may hold: a larger one is refused with `RecordTooLarge`.
+    pub fn entry_bytes_max(&self) -> usize {
+        let state = self.shared.state.borrow();
+        state.appender.record_bytes_max() - ENTRY_HEADER_SIZE
     }
 
     /// All records up to here are on stable storage.

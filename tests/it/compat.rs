@@ -24,8 +24,8 @@ const CLIENTS: [(&str, Client); 5] = [
     ("rust_client", || Ok(("rustpeer.sh", None))),
 ];
 
-/// Steps of the scripts that ringbolt does not serve yet: etcd's snapshot file, and the server's own
-/// lock and election services.
+/// Steps of the scripts that ringbolt does not serve yet: etcd's snapshot file, and the server's
+/// own lock and election services.
 const NOT_SERVED: &str = "snapshot,locks";
 
 pub fn tests() -> Vec<Trial> {

@@ -347,7 +347,11 @@ fn release(log: &Log<World>, model: &mut Model, dice: &mut Dice) {
 fn lives(seed: u64, first_steps: u64, count: u64, kill: bool) {
     let world = World::new(seed);
     let mut dice = Dice(seed ^ 0xdead);
-    let options = options(&mut dice);
+    let mut options = options(&mut dice);
+    if dice.chance(25) {
+        world.inner.borrow_mut().alignment = 4096;
+        options.segment_bytes = 64 << 10;
+    }
     let mut model = Model::default();
     let mut durable = Lsn(0);
     for number in 0..count {
@@ -394,7 +398,7 @@ fn power_cut_at_every_step() {
 // Catches: the same over many lives with other sizes and other choices of lost sectors.
 #[test]
 fn power_cuts_over_many_lives() {
-    for seed in 0..150 {
+    for seed in 0..300 {
         lives(seed, 80, 6, false);
     }
 }
@@ -402,7 +406,7 @@ fn power_cuts_over_many_lives() {
 // Catches: a write of a killed process that lands on, or is taken for, bytes of the next life.
 #[test]
 fn kills_with_late_writes() {
-    for seed in 0..150 {
+    for seed in 0..300 {
         lives(seed ^ 0x5eed_0000, 70, 6, true);
     }
 }

@@ -65,6 +65,7 @@ pub struct Inner {
     pub failing_writes: u32,
     pub writes: u64,
     pub most_in_flight: usize,
+    pub alignment: usize,
 }
 
 /// A write that lands or is lost within a few steps.
@@ -142,6 +143,7 @@ impl World {
                 failing_writes: 0,
                 writes: 0,
                 most_in_flight: 0,
+                alignment: SECTOR,
             })),
         }
     }
@@ -574,11 +576,11 @@ impl LogFile for File {
     }
 
     fn alignment(&self) -> usize {
-        SECTOR
+        self.world.inner.borrow().alignment
     }
 
     fn alloc(&self, size: usize) -> Vec<u8> {
-        assert!(size.is_multiple_of(SECTOR));
+        assert!(size.is_multiple_of(self.alignment()));
         vec![0; size]
     }
 
@@ -587,7 +589,8 @@ impl LogFile for File {
         buffer: Vec<u8>,
         offset: u64,
     ) -> impl Future<Output = io::Result<()>> + 'static {
-        assert!(offset.is_multiple_of(SECTOR as u64) && buffer.len().is_multiple_of(SECTOR));
+        let unit = self.alignment();
+        assert!(offset.is_multiple_of(unit as u64) && buffer.len().is_multiple_of(unit));
         assert!(offset + buffer.len() as u64 <= self.size);
         let inner = &mut *self.world.inner.borrow_mut();
         inner.check_fresh(self.number, offset, buffer.len(), false);
