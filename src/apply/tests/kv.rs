@@ -78,7 +78,7 @@ fn put_rules() {
     };
     assert_eq!(world.call(Kind::Put, &both), Err(ApplyError::LeaseNotFound));
     let txn = then(vec![op(Request::RequestPut(both))]);
-    assert_eq!(world.call(Kind::Txn, &txn), Err(ApplyError::KeyNotFound));
+    assert_eq!(world.call(Kind::Txn, &txn), Err(ApplyError::LeaseNotFound));
     assert_eq!(
         world.machine.store().current(),
         4,

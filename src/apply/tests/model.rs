@@ -140,18 +140,14 @@ impl Model {
     pub fn txn(&mut self, request: &TxnRequest) -> Result<TxnResponse, ApplyError> {
         let mut path = Vec::new();
         self.path(request, &mut path);
+        let (current, compacted) = (self.current(), self.compacted);
         self.check(request, &mut path.iter(), &|op| match op {
             Request::RequestPut(put) => {
-                self.check_ignore(put)?;
                 if put.lease != 0 && !self.leases.contains(&put.lease) {
                     return Err(ApplyError::LeaseNotFound);
                 }
-                Ok(())
+                self.check_ignore(put)
             }
-            _ => Ok(()),
-        })?;
-        let (current, compacted) = (self.current(), self.compacted);
-        self.check(request, &mut path.iter(), &|op| match op {
             Request::RequestRange(range) if range.revision == 0 => Ok(()),
             Request::RequestRange(range) if range.revision > current => {
                 Err(ApplyError::FutureRevision {

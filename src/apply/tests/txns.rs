@@ -293,11 +293,17 @@ fn range_revisions_are_checked_before_anything_is_written() {
         (&found.kvs[0].value[..], revision_of(&found.header)),
         (&b"2"[..], 7)
     );
-    // Puts are checked before ranges.
+    // Operations are checked in their order, whatever they are.
     let lease = op(Request::RequestPut(PutRequest {
         lease: 77,
         ..put("x", "")
     }));
-    let txn = then(vec![at(99), lease]);
+    let future = ApplyError::FutureRevision {
+        asked: 99,
+        current: world.machine.store().current(),
+    };
+    let txn = then(vec![at(99), lease.clone()]);
+    assert_eq!(world.call(Kind::Txn, &txn), Err(future));
+    let txn = then(vec![lease, at(99)]);
     assert_eq!(world.call(Kind::Txn, &txn), Err(ApplyError::LeaseNotFound));
 }

@@ -20,6 +20,7 @@ struct Flight {
     what: What,
 }
 
+#[derive(Debug)]
 enum What {
     Write(Promise),
     Grant(i64),
@@ -172,7 +173,7 @@ impl Run {
         while let Some(flight) = self.flights.first() {
             let ticket = flight.ticket;
             let answered = self.rig.wait_until(|rig| rig.is_answered(ticket));
-            assert!(answered, "a ticket was forgotten");
+            assert!(answered, "{:?} was forgotten", flight.what);
             self.take_answers();
         }
     }
@@ -410,6 +411,9 @@ impl Drop for Seed {
         }
     }
 }
+
+#[test]
+fn dbg1() { run(1466); }
 
 fn run(seed: u64) -> Run {
     let _seed = Seed(seed);
