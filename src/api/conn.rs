@@ -18,6 +18,8 @@ pub struct Conn {
     pub flush: Notify,
     /// The reader may go on.
     pub resume: Notify,
+    /// The writer has ended: nothing more leaves.
+    pub sent: Notify,
     pub(super) gone: Cell<bool>,
 }
 
@@ -59,6 +61,7 @@ impl Conn {
             calls: RefCell::default(),
             flush: Notify::new(),
             resume: Notify::new(),
+            sent: Notify::new(),
             gone: Cell::new(false),
         }
     }

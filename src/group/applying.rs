@@ -6,8 +6,8 @@ use super::task::Shared;
 use super::ticket::{Answer, Refusal, Ticket};
 use crate::apply::{Alarm, ApplyError, Kind, Outcome, StoreLog, watch_events};
 use crate::env::{Env, Monotonic};
-use crate::ids::Term;
-use crate::pb::etcdserverpb::{AlarmRequest, CompactionRequest};
+use crate::ids::{LeaseId, Term};
+use crate::pb::etcdserverpb::{AlarmRequest, CompactionRequest, LeaseRevokeRequest};
 use crate::raft::Committed;
 use prost::Message;
 
@@ -66,7 +66,8 @@ impl<E: Env> Shared<E> {
         if entry.data.is_empty() {
             core.machine.advance(entry.index, entry.term);
             core.applied = (entry.index, entry.term);
-            return;
+            // Here and not after the turn: leases granted behind it run from their own time.
+            return core.begin_leading(now);
         }
         // What a compaction hashes is the store as it was before it.
         let before = is_compaction(&entry).then(|| core.machine.store().view());
@@ -114,6 +115,12 @@ impl<E: Env> Shared<E> {
         }
         if outcome.kind == Kind::Alarm {
             core.quota_alarm_proposed = false;
+        }
+        if outcome.kind == Kind::LeaseRevoke
+            && let Some(request) = entry_body::<LeaseRevokeRequest>(entry)
+        {
+            // Refused or not, it is no longer under way: the lessor offers the lease again.
+            core.revoking.remove(&LeaseId(request.id));
         }
         if let Some(lease) = outcome.revoked {
             self.note_revoked(core, lease);
@@ -182,6 +189,15 @@ impl<E: Env> Core<E> {
         self.metrics.is_leader.set(1);
         self.metrics.has_leader.set(1);
         self.became_leader = true;
+    }
+
+    /// The first entry of this member's own term is applied: leases end from now on.
+    fn begin_leading(&mut self, now: Monotonic) {
+        if self.became_leader && self.may_read() {
+            self.became_leader = false;
+            let extend = self.options.election_timeout;
+            self.machine.lessor_mut().promote(now, extend);
+        }
     }
 
     /// Raises the space alarm through the log, once.

@@ -1,7 +1,7 @@
 //! Driver. Beside the turn: tree commits, compaction, giving space back. Each in slices, each
 //! woken through the reactor, so that the core serves others in between.
 
-use super::core::Failure;
+use super::core::{Core, Failure};
 use super::task::Shared;
 use super::ticket::Answer;
 use crate::backend::CommitProgress;
@@ -21,7 +21,7 @@ impl<E: Env> Shared<E> {
                 if self.core.borrow().failure.is_some() {
                     return;
                 }
-                let stopping = self.settled.get();
+                let settled = self.settled.get();
                 let began = self.commit_begin();
                 if began && let Err(failure) = self.commit_once(&file).await {
                     self.core.borrow_mut().fail(failure);
@@ -32,16 +32,15 @@ impl<E: Env> Shared<E> {
                 if began {
                     self.release().await;
                 }
-                if !began && stopping {
+                if !began && settled {
                     // Everything applied is in the file: the next start replays nothing.
                     return;
                 }
-                if !began && self.defragment.borrow().is_empty() {
+                let defragments = !self.stopping.get() && !self.defragment.borrow().is_empty();
+                if !began && !defragments {
                     break;
                 }
-                if !self.defragment.borrow().is_empty()
-                    && let Err(failure) = self.defragment_once(&file).await
-                {
+                if defragments && let Err(failure) = self.defragment_once(&file).await {
                     self.core.borrow_mut().fail(failure);
                     self.wake.notify();
                     return;
@@ -53,13 +52,12 @@ impl<E: Env> Shared<E> {
     fn commit_begin(&self) -> bool {
         let now = self.env.now();
         let core = &mut *self.core.borrow_mut();
-        if !(core.wants_commit(now) || self.stopping.get()) {
+        // Not `is_changed`: a defragmentation that waits for readers is a change for ever.
+        let behind = core.machine.store().durable() < core.applied.0;
+        if !(core.wants_commit(now) || self.stopping.get() && behind) {
             return false;
         }
-        core.commit_asked = false;
-        core.dirty_since = None;
-        core.log_bytes_since_commit = 0;
-        core.machine.store_mut().commit_begin()
+        core.commit_begin()
     }
 
     async fn commit_once(&self, file: &E::TreeFile) -> Result<(), Failure> {
@@ -240,15 +238,8 @@ impl<E: Env> Shared<E> {
 
     /// Physical compactions are answered once their work is in the tree file.
     fn answer_compactions(&self) {
-        let core = &mut *self.core.borrow_mut();
-        if core.compactions.is_empty() || core.machine.store().compact_pending() {
-            return;
-        }
-        if core.machine.store().is_changed() {
-            core.commit_asked = true;
-            return;
-        }
-        for (ticket, answer) in std::mem::take(&mut core.compactions) {
+        let done = std::mem::take(&mut self.core.borrow_mut().compactions_in_commit);
+        for (ticket, answer) in done {
             self.outlet.answer(ticket, answer);
         }
     }
@@ -266,10 +257,16 @@ impl<E: Env> Shared<E> {
             .store_mut()
             .defragment_begin();
         while going {
-            let began = self.core.borrow_mut().machine.store_mut().commit_begin();
+            if self.stopping.get() {
+                // `stop` tells them.
+                self.defragment.borrow_mut().extend(tickets);
+                return Ok(());
+            }
+            let began = self.core.borrow_mut().commit_begin();
             if began {
                 self.commit_once(file).await?;
             }
+            self.answer_compactions();
             let progress = self.core.borrow().machine.store().defragment_progress();
             match progress {
                 DefragmentProgress::Idle => going = false,
@@ -290,5 +287,23 @@ impl<E: Env> Shared<E> {
             self.outlet.answer(ticket, Answer::Defragmented);
         }
         Ok(())
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// Begins a tree commit; `false` when there is nothing to write.
+    fn commit_begin(&mut self) -> bool {
+        self.commit_asked = false;
+        self.dirty_since = None;
+        self.log_bytes_since_commit = 0;
+        let store = self.machine.store_mut();
+        let began = store.commit_begin();
+        // Finished compactions go into the file with this commit, or have done so before. Writes
+        // that come meanwhile are of no concern to them: a busy store is never without.
+        if !store.compact_pending() {
+            let finished = std::mem::take(&mut self.compactions);
+            self.compactions_in_commit.extend(finished);
+        }
+        began
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct Core<E: Env> {
     pub revoking: BTreeSet<LeaseId>,
     /// Physical compactions that wait for the work to be done.
     pub compactions: Vec<(Ticket, super::Answer)>,
+    /// Those whose work the tree commit under way takes along.
+    pub compactions_in_commit: Vec<(Ticket, super::Answer)>,
     /// The last applied entry.
     pub applied: (LogIndex, Term),
     /// What compactions hashed, newest last: etcd answers HashKV at their revisions from these.

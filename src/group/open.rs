@@ -161,6 +161,7 @@ impl<E: Env> Group<E> {
             renewals_waiting: 0,
             revoking: BTreeSet::new(),
             compactions: Vec::new(),
+            compactions_in_commit: Vec::new(),
             applied,
             hashes: VecDeque::new(),
             quota_alarm_proposed: false,

@@ -36,12 +36,6 @@ impl<E: Env> Shared<E> {
 
     /// Answers the queries that waited for this leader's first entry.
     pub(super) fn answer_early(&self, core: &mut Core<E>, now: Monotonic) {
-        if core.became_leader && core.may_read() {
-            core.became_leader = false;
-            core.machine
-                .lessor_mut()
-                .promote(now, core.options.election_timeout);
-        }
         if !core.early.is_empty() && core.may_read() {
             for (query, ticket) in std::mem::take(&mut core.early) {
                 self.answer_query(core, query, ticket, now);
@@ -110,7 +104,6 @@ impl<E: Env> Shared<E> {
 
     /// A lease is gone: who tried to renew it in its last moments is told.
     pub(super) fn note_revoked(&self, core: &mut Core<E>, id: LeaseId) {
-        core.revoking.remove(&id);
         let stamp = core.stamp();
         for ticket in core.renewals.remove(&id).unwrap_or_default() {
             core.renewals_waiting -= 1;

@@ -216,7 +216,11 @@ impl<E: Env> Shared<E> {
         for (_, ticket) in std::mem::take(&mut core.early) {
             self.outlet.answer(ticket, Answer::Refused(refusal));
         }
-        for (ticket, _) in std::mem::take(&mut core.compactions) {
+        let committing = std::mem::take(&mut core.compactions_in_commit);
+        for (ticket, _) in std::mem::take(&mut core.compactions)
+            .into_iter()
+            .chain(committing)
+        {
             self.outlet.answer(ticket, Answer::Refused(refusal));
         }
         for ticket in std::mem::take(&mut core.renewals).into_values().flatten() {

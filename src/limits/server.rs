@@ -40,6 +40,9 @@ pub const STOP_PATIENCE: Duration = Duration::from_millis(800);
 /// How long a client may take to say whether it speaks HTTP/1 or HTTP/2.
 pub const FIRST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the last output of a connection that ends may take to leave.
+pub const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Connections that stay on the core that owns the keyspace before others are used: a hop costs
 /// a lone client more than the disk does, and a busy core nothing.
 pub const CONNECTIONS_AT_OWNER: usize = 8;

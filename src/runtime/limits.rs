@@ -65,3 +65,8 @@ const _: () = assert!(ZERO_FILL_BYTES.is_multiple_of(ALIGNMENT_BYTES_MAX));
 const _: () = assert!(RANDOM_BYTES.is_multiple_of(8));
 const _: () = assert!(IO_MEMORY_BYTES_MIN >= 64 << 10);
 const _: () = assert!(MESSAGES_PER_TURN <= MESSAGES_PER_PASS);
+
+/// How often a port in use is tried again, and how long after: a second in all. A killed server's
+/// sockets are gone after some milliseconds.
+pub const PORT_TRIES: u32 = 100;
+pub const PORT_PAUSE: Duration = Duration::from_millis(10);

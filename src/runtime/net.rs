@@ -140,7 +140,7 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<Bound>> {
     // With SO_REUSEPORT a second server of the same user would bind the same port without an error
     // and take half of the connections. Without it the kernel tells, so ask once that way.
     let mut address = address;
-    let exclusive = listening_socket(address, false).map_err(|error| {
+    let exclusive = exclusive_socket(address).map_err(|error| {
         if lacks_ipv6(&error) {
             error
         } else {
@@ -160,6 +160,20 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<Bound>> {
             })
         })
         .collect()
+}
+
+/// The kernel tears the rings of a killed process down after its end, and with them its sockets: a
+/// restart at once may find them still there, so a port in use gets a moment to become free.
+fn exclusive_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    for _ in 0..limits::PORT_TRIES {
+        match listening_socket(address, false) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                std::thread::sleep(limits::PORT_PAUSE);
+            }
+            result => return result,
+        }
+    }
+    listening_socket(address, false)
 }
 
 fn listening_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {

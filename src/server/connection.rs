@@ -63,6 +63,10 @@ async fn http2(
         receive(&core, &conn, &mut reader).await;
     }
     core.desk.disconnect(&conn);
+    // The last output has a moment to leave; a peer that does not read it is not waited for.
+    let patience = core.env.sleep(limits::LAST_WORDS_PATIENCE);
+    futures_lite::future::or(conn.sent.wait(), patience).await;
+    reader.abort();
 }
 
 async fn receive(core: &CoreState, conn: &Rc<Conn>, reader: &mut SocketReader) {
@@ -110,6 +114,7 @@ async fn send(core: Rc<CoreState>, conn: Rc<Conn>, mut writer: SocketWriter) {
             }
             if writer.send_all(&output).await.is_err() {
                 writer.abort();
+                conn.sent.notify();
                 return;
             }
             core.metrics.client_sent_bytes.add(output.len() as u64);
@@ -122,6 +127,7 @@ async fn send(core: Rc<CoreState>, conn: Rc<Conn>, mut writer: SocketWriter) {
             let _ = writer.shutdown().await;
             writer.abort();
             conn.resume.notify();
+            conn.sent.notify();
             return;
         }
     }

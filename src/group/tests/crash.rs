@@ -227,7 +227,7 @@ impl Run {
             0..55 => {
                 let put = self.put();
                 let cost = quota::put_cost(&put.key, &put.value);
-                let promise = promised(&[put.clone()], None);
+                let promise = promised(std::slice::from_ref(&put), None);
                 let ticket = self.rig.propose(Kind::Put, &put, cost);
                 (ticket, What::Write(promise))
             }
@@ -412,9 +412,6 @@ impl Drop for Seed {
     }
 }
 
-#[test]
-fn dbg1() { run(1466); }
-
 fn run(seed: u64) -> Run {
     let _seed = Seed(seed);
     let mut run = Run::new(seed);
@@ -422,7 +419,7 @@ fn run(seed: u64) -> Run {
     run
 }
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 // Would catch: an acknowledged write that a power cut takes, a revision that held two different
 // things, a state that depends on where commits, log changes or crashes fell, a watch that misses
@@ -440,7 +437,7 @@ fn power_cuts_take_nothing_that_was_acknowledged() {
     }
     // The runs reach what they are for.
     assert_eq!(endings.len(), 6, "{endings:?}");
-    assert!(acknowledged > 10_000, "{acknowledged}");
+    assert!(acknowledged > 7_000, "{acknowledged}");
     assert!(commits > SEEDS / 2 && recycled > 0, "{commits} {recycled}");
 }
 

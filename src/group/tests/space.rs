@@ -76,7 +76,10 @@ fn a_physical_compaction_is_answered_under_load() {
                 }
             });
             // The one that was under way, and the one that took the work along.
-            assert!(commits.len() <= 3, "seed {seed}: still not after {commits:?}");
+            assert!(
+                commits.len() <= 3,
+                "seed {seed}: still not after {commits:?}"
+            );
         }
     }
 }
@@ -107,6 +110,50 @@ fn a_defragmentation_shrinks_the_file() {
     // With nothing to give back it is answered as well.
     let ticket = rig.ask(Query::Defragment);
     assert!(matches!(rig.wait(ticket), Answer::Defragmented));
+}
+
+// Would catch: work that waits for a reader's end and keeps others waiting: a compaction, a stop;
+// commits without end while it waits.
+#[test]
+fn a_pinned_defragmentation_holds_nobody_up() {
+    let mut rig = Rig::new(5).opened();
+    fill(&mut rig, 1_000, 3, 1_000);
+    rig.commit();
+    let (kept, _) = rig.view();
+    let before = super::rig::hash(&kept, 0);
+    let revision = rig.delete("key/0010", "key/9999");
+    let ticket = rig.propose_compaction(revision, true);
+    rig.applied(ticket).0.expect("a first compaction");
+    let defragmented = rig.ask(Query::Defragment);
+    rig.run_for(Duration::from_millis(300));
+    assert!(!rig.is_answered(defragmented), "the view holds the pages");
+    let revision = rig.put("key/0001", b"later");
+    let ticket = rig.propose_compaction(revision, true);
+    let asked = rig.world.elapsed();
+    rig.applied(ticket).0.expect("a second compaction");
+    assert!(rig.world.elapsed() - asked < Duration::from_secs(1));
+    assert!(
+        matches!(rig.wait(defragmented), Answer::Defragmented),
+        "patience has an end"
+    );
+    // What was not given back goes with later commits, and there are none.
+    let writes = rig.world.faults(super::rig::NODE, |disk| disk.steps());
+    rig.run_for(Duration::from_secs(5));
+    assert_eq!(
+        rig.world.faults(super::rig::NODE, |disk| disk.steps()),
+        writes
+    );
+    let outlet = std::rc::Rc::clone(&rig.life().outlet);
+    let defragmented = rig.ask(Query::Defragment);
+    rig.run_for(Duration::from_millis(300));
+    let asked = rig.world.elapsed();
+    rig.stop();
+    assert!(rig.world.elapsed() - asked < Duration::from_secs(1));
+    assert!(outlet.is_settled(defragmented));
+    assert_eq!(super::rig::hash(&kept, 0), before);
+    drop(kept);
+    rig.open().unwrap();
+    assert_eq!(rig.life().entries_behind, 0);
 }
 
 // Would catch: a quota that lets writes through, an alarm that is not raised, raised for ever, or
