@@ -147,9 +147,9 @@ impl Store {
     }
 
     /// Ends an import: the revision of its origin, and the one that was compacted at, or -1. What
-    /// the origin had not removed yet is removed by [`compact_slice`](Store::compact_slice). A restore
-    /// that bumps the revision asks for a higher `current`, and for `compacted` to be it if older
-    /// ones shall be refused.
+    /// the origin had not removed yet is removed by [`compact_slice`](Store::compact_slice). A
+    /// restore that bumps the revision asks for a higher `current`, and for `compacted` to be it if
+    /// older ones shall be refused.
     pub fn import_revisions(&mut self, current: i64, compacted: i64) {
         self.forget_view();
         self.current = self.current.max(current).max(compacted);

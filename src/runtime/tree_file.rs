@@ -96,7 +96,21 @@ impl TreeFile for GlommioTreeFile {
             self.pages.set_size(size);
         }
         let helper = Arc::clone(&self.helper);
-        blocking(move || helper.set_len(size)).await?;
+        let resize = move || {
+            if size > before {
+                // Takes the room now: a full disk is noticed here, before anything is written, and
+                // not by a write in the middle of a commit.
+                rustix::fs::fallocate(
+                    &*helper,
+                    rustix::fs::FallocateFlags::empty(),
+                    before,
+                    size - before,
+                )?;
+                return Ok(());
+            }
+            helper.set_len(size)
+        };
+        blocking(resize).await?;
         self.pages.set_size(size);
         Ok(())
     }

@@ -397,6 +397,7 @@ impl Hub {
         let stream = self.stream_of(slot);
         let key = stream.key;
         stream.remove(id);
+        stream.spent.insert(id);
         self.forget(slot);
         let mut response = WatchResponse::empty(id, 0);
         response.canceled = true;

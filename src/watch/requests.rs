@@ -53,12 +53,14 @@ impl Hub {
         let Some(stream) = self.stream(key) else {
             return Ok(());
         };
-        if stream.watch_count() >= limits::STREAM_WATCHES_MAX {
+        if stream.watch_count() + stream.spent.len() >= limits::STREAM_WATCHES_MAX {
             return Err(TOO_MANY);
         }
         let id = match request.watch_id {
             0 => stream.pick_id(),
-            id if stream.watcher(id).is_some() => return Err(DUPLICATE_ID),
+            id if stream.watcher(id).is_some() || stream.spent.contains(&id) => {
+                return Err(DUPLICATE_ID);
+            }
             id => id,
         };
         let interest = self.interests.enter(from, end);
@@ -102,10 +104,15 @@ impl Hub {
 
     /// Cancels a watch. An unknown id is met with silence.
     pub fn cancel(&mut self, key: StreamKey, watch_id: i64, revision: i64) {
-        let Some(slot) = self.stream(key).and_then(|stream| stream.remove(watch_id)) else {
+        let Some(stream) = self.stream(key) else {
             return;
         };
-        self.forget(slot);
+        let spent = stream.spent.remove(&watch_id);
+        match stream.remove(watch_id) {
+            Some(slot) => self.forget(slot),
+            None if spent => {}
+            None => return,
+        }
         let mut response = WatchResponse::empty(watch_id, revision);
         response.canceled = true;
         self.push_control(key, response);

@@ -7,7 +7,7 @@ use crate::limits::watch as limits;
 use crate::pb::etcdserverpb::WatchCreateRequest;
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// A stream of the hub. Never names another stream after this one is closed.
@@ -42,6 +42,9 @@ pub(super) struct Stream {
     /// Watch id → watcher, sorted by id. Ids that the server picks only grow: they go to the end.
     watches: Vec<Watch>,
     next_id: i64,
+    /// Ids of watches that a compaction canceled. As in etcd they stay taken until the client cancels
+    /// them too: an event of the next watch cannot be taken for one of the last.
+    pub spent: BTreeSet<i64>,
     queue: VecDeque<WatchResponse>,
     /// The sequence number of the front of `queue`; `head <= barrier <= head + queue.len()` or
     /// `barrier < head`.
@@ -83,6 +86,7 @@ impl Stream {
             key,
             watches: Vec::new(),
             next_id: 0,
+            spent: BTreeSet::new(),
             queue: VecDeque::new(),
             head: 0,
             barrier: 0,
@@ -120,7 +124,7 @@ impl Stream {
 
     /// The least unused id that the server has not picked before.
     pub fn pick_id(&mut self) -> i64 {
-        while self.watcher(self.next_id).is_some() {
+        while self.watcher(self.next_id).is_some() || self.spent.contains(&self.next_id) {
             self.next_id += 1;
         }
         self.next_id += 1;
