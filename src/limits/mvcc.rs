@@ -19,7 +19,7 @@ pub const BUFFER_DIRECTORIES: usize = 1024;
 
 /// Uncommitted bytes at which a commit becomes due: bounds memory and the tail that a restart
 /// replays (twice this: a commit may be under way).
-pub const COMMIT_BUFFERED_BYTES: u64 = 24 << 20;
+pub const COMMIT_BUFFERED_BYTES: u64 = 16 << 20;
 /// Log bytes since the last commit at which one becomes due: bounds the log that must be kept.
 pub const COMMIT_LOG_BYTES: u64 = 64 << 20;
 /// Age of the oldest uncommitted change at which a commit becomes due.
