@@ -104,15 +104,10 @@ impl Hub {
 
     /// Cancels a watch. An unknown id is met with silence.
     pub fn cancel(&mut self, key: StreamKey, watch_id: i64, revision: i64) {
-        let Some(stream) = self.stream(key) else {
+        let Some(slot) = self.stream(key).and_then(|stream| stream.remove(watch_id)) else {
             return;
         };
-        let spent = stream.spent.remove(&watch_id);
-        match stream.remove(watch_id) {
-            Some(slot) => self.forget(slot),
-            None if spent => {}
-            None => return,
-        }
+        self.forget(slot);
         let mut response = WatchResponse::empty(watch_id, revision);
         response.canceled = true;
         self.push_control(key, response);

@@ -299,6 +299,15 @@ fn a_compacted_start_is_created_then_canceled() {
     assert_eq!(world.hub.stats().watchers, 1);
     world.hub.cancel(world.stream, 0, 6);
     assert!(world.take().is_empty(), "the canceled watch is unknown now");
+    // Its id stays taken.
+    let again = WatchCreateRequest {
+        watch_id: 7,
+        ..watch(b"a", b"", 3)
+    };
+    world.create(again.clone());
+    world.take_all();
+    world.create(again);
+    assert_eq!(world.take_all()[0].watch_id, -1, "a duplicate");
 }
 
 // Catches: a future start that sees events or progress too early (contract 1.2).
