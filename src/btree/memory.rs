@@ -178,8 +178,9 @@ impl PageSource for FrozenPages {
 }
 
 /// Opens a file image, checks it, reads everything that a sound one holds, and then reads and
-/// writes whatever it is: the whole way of foreign bytes through this module. `checksums` off lets a
-/// fuzzer get behind them. Returns the bytes of all keys and values, or `None` when the image is refused.
+/// writes whatever it is: the whole way of foreign bytes through this module. `checksums` off
+/// lets a fuzzer get behind them. Returns the bytes of all keys and values, or `None` when the
+/// image is refused.
 pub fn read_image(bytes: &[u8], checksums: bool) -> Option<u64> {
     let pages = MemoryPages::from_bytes(bytes);
     let source: Arc<dyn PageSource> = Arc::new(pages.clone());
