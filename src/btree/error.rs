@@ -94,6 +94,8 @@ pub enum MetaRule {
     PageSize,
     PageCount,
     Slot,
+    /// A commit number that no file reaches.
+    Txid,
     Root,
     Directory,
 }

@@ -18,6 +18,8 @@ const MAGIC: [u8; 8] = *b"rbtree\r\n";
 const VERSION: u16 = 1;
 const ROOT_BYTES: usize = 24;
 const DIRECTORIES_MAX: usize = 128;
+/// A million commits a second for longer than disks last; the next one must have a number, too.
+const TXID_MAX: u64 = 1 << 62;
 
 const AT_MAGIC: usize = 0;
 const AT_VERSION: usize = 8;
@@ -185,9 +187,22 @@ impl Meta {
                 meta.page_count,
             );
         }
+        if meta.used_count > meta.page_count {
+            return fault(
+                MetaRule::PageCount,
+                AT_USED_COUNT,
+                meta.page_count,
+                meta.used_count,
+            );
+        }
         if meta.txid.0 & 1 != slot {
             return fault(MetaRule::Slot, AT_TXID, slot, meta.txid.0);
         }
+        if meta.txid.0 > TXID_MAX {
+            return fault(MetaRule::Txid, AT_TXID, TXID_MAX, meta.txid.0);
+        }
+        // A key takes a byte at least. The counts are added to, and must not come round.
+        let keys_max = meta.page_count * u64::from(page_size);
         for (index, root) in meta.roots.iter_mut().enumerate() {
             let at = AT_ROOTS + index * ROOT_BYTES;
             *root = Root {
@@ -198,6 +213,9 @@ impl Meta {
             let level_max = if root.is_empty() { 0 } else { LEVEL_MAX };
             if root.level > level_max || root.is_empty() != (root.keys == 0) {
                 return fault(MetaRule::Root, at, level_max.into(), root.level.into());
+            }
+            if root.keys > keys_max {
+                return fault(MetaRule::Root, at + 16, keys_max, root.keys);
             }
         }
         let count = u32_at(bytes, AT_DIRECTORY_COUNT) as usize;

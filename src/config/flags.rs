@@ -2,7 +2,9 @@
 
 use super::gates::FeatureGates;
 use super::url::UrlList;
-use super::value::{ClusterState, LogLevel, MetricsDetail, Millis, TlsVersion, Value, ValueError};
+use super::value::{
+    ClusterState, LogLevel, MetricsDetail, Millis, RuntimeChoice, TlsVersion, Value, ValueError,
+};
 use std::time::Duration;
 
 /// What giving a flag does.
@@ -127,6 +129,8 @@ flags! {
     "ringbolt" {
         "cores" cores: u64 = "0" Used
             "Cores to run on, one thread each; 0 is all that are allowed.";
+        "runtime" runtime: RuntimeChoice = "auto" Used
+            "'ring' (Linux 6.1 or newer), 'glommio', or 'auto' for the best that runs here.";
         "log-segment-bytes" log_segment_bytes: u64 = "33554432" Used
             "Size of a log segment in bytes.";
         "unsafe-buffered-log" unsafe_buffered_log: bool = "false" Used

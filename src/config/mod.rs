@@ -34,7 +34,9 @@ pub use self::help::{
     CLUSTER_VERSION, ETCD_VERSION, GIT_SHA, RUSTC, TARGET, VERSION, help, usage, version,
 };
 pub use self::url::{Address, Scheme, Url, UrlError, UrlList};
-pub use self::value::{ClusterState, LogLevel, MetricsDetail, Millis, TlsVersion, ValueError};
+pub use self::value::{
+    ClusterState, LogLevel, MetricsDetail, Millis, RuntimeChoice, TlsVersion, ValueError,
+};
 
 use self::parse::{Asked, Gathered};
 use self::value::Value;

@@ -220,6 +220,10 @@ words! {
     MetricsDetail { Basic = "basic", Extensive = "extensive" }
 }
 words! {
+    /// Which world a core runs in.
+    RuntimeChoice { Auto = "auto", Ring = "ring", Glommio = "glommio" }
+}
+words! {
     /// The least serious level that is logged.
     LogLevel {
         Debug = "debug",

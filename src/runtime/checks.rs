@@ -1,5 +1,6 @@
 //! Adapter. What the machine must offer, looked at before anything is opened.
 
+use super::GlommioEnv;
 use super::limits;
 use super::start::{LogAccess, Options, run_here};
 use rustix::fs::{OFlags, statfs, statvfs};
@@ -111,7 +112,8 @@ fn io_uring() -> Check {
     let probe = std::thread::Builder::new()
         .name("probe".to_owned())
         .spawn(|| {
-            run_here(&Options::unpinned(1), |_| async {}).map_err(|failure| failure.to_string())
+            run_here(&Options::unpinned(1), |_: GlommioEnv| async {})
+                .map_err(|failure| failure.to_string())
         });
     let outcome = match probe.map(std::thread::JoinHandle::join) {
         Ok(Ok(outcome)) => outcome,

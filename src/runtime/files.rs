@@ -1,5 +1,6 @@
-//! Adapter. Small files of start-up: read whole, written whole and durably.
+//! Adapter. Directories, and the small files of start-up: read whole, written whole and durably.
 
+use crate::env::FileFact;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -11,6 +12,31 @@ const SMALL_BYTES_MAX: u64 = 1 << 20;
 /// Makes a directory and its parents, for the owner alone, as etcd does.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The files of a directory and their sizes, by name.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<FileFact>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_file() {
+            let name = entry.file_name().into_string().map_err(|name| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("file name {name:?}"))
+            })?;
+            files.push(FileFact {
+                name,
+                size: metadata.len(),
+            });
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// Makes the names of a directory durable.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }
 
 /// The bytes of a file; `None` when there is none.
@@ -42,7 +68,7 @@ pub fn write_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()
+    sync_dir(dir)
 }
 
 #[cfg(test)]

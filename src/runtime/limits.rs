@@ -70,3 +70,25 @@ const _: () = assert!(MESSAGES_PER_TURN <= MESSAGES_PER_PASS);
 /// sockets are gone after some milliseconds.
 pub const PORT_TRIES: u32 = 100;
 pub const PORT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Task runs of the raw ring's executor before it looks for completions: at 0.2 to 2 µs each, some
+/// dozens of µs. What is left runs behind what the completions woke.
+pub const TASKS_PER_PASS: u32 = 64;
+
+/// Entries of the raw ring's submission queue; a full one costs a system call at once. Of its
+/// completion queue: the kernel keeps what does not fit and we fetch it later.
+pub const RING_ENTRIES: u32 = 512;
+pub const RING_COMPLETIONS: u32 = 8192;
+
+/// Receive buffers of a core and their size. A connection holds one only between the arrival of
+/// its bytes and its task's next run; without one left, receives wait for a pass.
+pub const RECEIVE_BUFFERS: u16 = 64;
+pub const RECEIVE_BUFFER_BYTES: usize = 64 << 10;
+
+/// Aligned blocks kept for their next use: how many, and how large at most. Two writes are in
+/// flight, and a batch is rarely larger.
+pub const BLOCKS_KEPT: usize = 4;
+pub const BLOCK_BYTES_KEPT: usize = 1 << 20;
+
+/// How long the end of a raw ring waits for its operations to end.
+pub const CLOSE_PATIENCE: Duration = Duration::from_secs(2);

@@ -10,9 +10,8 @@
 //! stays quiet, until the task's 16-bit waker count overflows and the core panics (trap d). Here a
 //! core has one doorbell that holds one waker.
 
-use super::env::GlommioEnv;
 use super::limits;
-use crate::env::Mesh;
+use crate::env::{Env, Mesh};
 use crate::ids::CoreId;
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::cell::{Cell, RefCell};
@@ -68,7 +67,7 @@ impl<M: Send + 'static> MeshSeat<M> {
     }
 
     /// Takes the seat; on the core it belongs to.
-    pub fn bind(self, env: &GlommioEnv) -> GlommioMesh<M> {
+    pub fn bind<E: Env>(self, env: &E) -> CoreMesh<E, M> {
         let MeshSeat {
             core,
             outgoing,
@@ -85,27 +84,27 @@ impl<M: Send + 'static> MeshSeat<M> {
             turn: Cell::new(0),
             since_pass: Cell::new(0),
         };
-        GlommioMesh {
+        CoreMesh {
             shared: Rc::new(shared),
         }
     }
 }
 
 /// One core's end of the mesh. One per core; a clone is one reference count.
-pub struct GlommioMesh<M> {
-    shared: Rc<Shared<M>>,
+pub struct CoreMesh<E, M> {
+    shared: Rc<Shared<E, M>>,
 }
 
-impl<M> Clone for GlommioMesh<M> {
+impl<E, M> Clone for CoreMesh<E, M> {
     fn clone(&self) -> Self {
-        GlommioMesh {
+        CoreMesh {
             shared: Rc::clone(&self.shared),
         }
     }
 }
 
-struct Shared<M> {
-    env: GlommioEnv,
+struct Shared<E, M> {
+    env: E,
     core: CoreId,
     /// By receiving core.
     outgoing: Vec<Outgoing<M>>,
@@ -202,7 +201,7 @@ impl Room {
     }
 }
 
-impl<M: Send + 'static> Shared<M> {
+impl<E: Env, M: Send + 'static> Shared<E, M> {
     fn way(&self, to: CoreId) -> &Outgoing<M> {
         self.outgoing
             .get(usize::from(to.0))
@@ -304,7 +303,7 @@ impl<M: Send + 'static> Shared<M> {
     }
 }
 
-impl<M: Send + 'static> Mesh<M> for GlommioMesh<M> {
+impl<E: Env, M: Send + 'static> Mesh<M> for CoreMesh<E, M> {
     fn core(&self) -> CoreId {
         self.shared.core
     }
@@ -334,7 +333,7 @@ impl<M: Send + 'static> Mesh<M> for GlommioMesh<M> {
     async fn receive(&self) -> Option<(CoreId, M)> {
         if self.shared.since_pass.get() >= limits::MESSAGES_PER_PASS {
             self.shared.since_pass.set(0);
-            self.shared.env.passes().next().await;
+            self.shared.env.next_pass().await;
         }
         let message = poll_fn(|context| self.shared.poll_receive(context)).await;
         self.shared.since_pass.set(self.shared.since_pass.get() + 1);
@@ -346,7 +345,7 @@ impl<M: Send + 'static> Mesh<M> for GlommioMesh<M> {
     }
 }
 
-impl<M> Drop for Shared<M> {
+impl<E, M> Drop for Shared<E, M> {
     fn drop(&mut self) {
         self.door.forget();
         // The rings first, then the bells: who wakes up must find them abandoned.

@@ -7,23 +7,16 @@
 //!   any core: Accepted::into_halves ──► reader, writer
 //! ```
 
-use super::env::{GlommioEnv, blocking, io_error};
-use super::limits;
-use crate::env::{Env, ReadHalf, WriteHalf};
-use futures_lite::{AsyncRead, AsyncWrite};
-use glommio::net::{TcpListener, TcpStream};
+use super::{World, limits};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, ipproto};
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// Who is at the other end.
@@ -242,13 +235,11 @@ impl Bound {
     }
 
     /// Takes the socket to the core that accepts on it.
-    pub fn listen(self, env: &GlommioEnv) -> Listener {
-        // SAFETY: the descriptor is open and owned, and its ownership moves into the listener here.
-        let listener = unsafe { TcpListener::from_raw_fd(self.fd.into_raw_fd()) };
+    pub fn listen<W: World>(self, world: &W) -> Listener<W> {
         Listener {
-            listener,
+            door: world.door(self.fd, &self.address),
             address: self.address,
-            env: env.clone(),
+            world: world.clone(),
             pauses: Cell::new(0),
             row: RefCell::default(),
         }
@@ -256,15 +247,15 @@ impl Bound {
 }
 
 /// A listening socket. One per core and address.
-pub struct Listener {
-    listener: TcpListener,
+pub struct Listener<W: World> {
+    door: W::Door,
     address: Address,
-    env: GlommioEnv,
+    world: W,
     pauses: Cell<u64>,
     row: RefCell<Row>,
 }
 
-impl Listener {
+impl<W: World> Listener<W> {
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -281,7 +272,7 @@ impl Listener {
         // A full backlog would otherwise be emptied in one go, with the core's completions waiting.
         let over = self.row.borrow_mut().count(0);
         if over {
-            self.env.next_pass().await;
+            self.world.next_pass().await;
         }
         loop {
             let error = match self.accept_once().await {
@@ -292,7 +283,7 @@ impl Listener {
             match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     self.pauses.set(self.pauses.get() + 1);
-                    self.env.sleep(limits::ACCEPT_PAUSE).await;
+                    self.world.sleep(limits::ACCEPT_PAUSE).await;
                 }
                 // The peer's or the network's fault, met before the connection reached us. A pass
                 // in between, so that even an endless row of them starves nobody.
@@ -309,20 +300,14 @@ impl Listener {
                     | Errno::HOSTDOWN
                     | Errno::HOSTUNREACH
                     | Errno::TIMEDOUT,
-                ) => self.env.next_pass().await,
+                ) => self.world.next_pass().await,
                 _ => return Err(error),
             }
         }
     }
 
     async fn accept_once(&self) -> io::Result<Accepted> {
-        let accepted = self.listener.shared_accept().await.map_err(io_error)?;
-        // glommio gives its raw descriptor out only through a stream bound to this core.
-        let stream = accepted.bind_to_executor();
-        // SAFETY: the stream owns the descriptor and outlives this borrow, which ends with the
-        // block.
-        let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }.try_clone_to_owned()?;
-        drop(stream);
+        let fd = self.world.accept(&self.door).await?;
         Accepted::new(fd, matches!(self.address, Address::Inet(_)))
     }
 }
@@ -360,77 +345,62 @@ impl Accepted {
         &self.peer
     }
 
-    /// Binds the connection to the core of `env`.
-    pub fn into_halves(self, env: &GlommioEnv) -> (SocketReader, SocketWriter) {
-        // SAFETY: the descriptor is open and owned, and its ownership moves into the stream here.
-        let stream = unsafe { TcpStream::from_raw_fd(self.fd.into_raw_fd()) };
-        halves(stream, env)
+    /// Binds the connection to a core.
+    pub fn into_halves<W: World>(self, world: &W) -> (W::Reader, W::Writer) {
+        world.halves(self.fd)
     }
 }
 
+/// Ends both directions of a connection at once; the other half sees the end even while it waits.
+pub trait Abort {
+    fn abort(&self);
+}
+
+pub(super) fn abort(fd: impl AsFd) {
+    // NOTCONN: the peer has ended it already, which is what we want.
+    let _ = rustix::net::shutdown(fd, Shutdown::Both);
+}
+
 /// Connects to an internet address.
-pub async fn connect(
-    env: &GlommioEnv,
+pub async fn connect<W: World>(
+    world: &W,
     address: SocketAddr,
     timeout: Duration,
-) -> io::Result<(SocketReader, SocketWriter)> {
-    let stream = TcpStream::connect_timeout(address, timeout)
-        .await
-        .map_err(io_error)?;
-    stream.set_nodelay(true).map_err(io_error)?;
-    Ok(halves(stream, env))
+) -> io::Result<(W::Reader, W::Writer)> {
+    let fd = world.connect(address, timeout).await?;
+    sockopt::set_tcp_nodelay(&fd, true)?;
+    Ok(world.halves(fd))
 }
 
 /// Connects to a Unix socket of this machine.
-pub async fn connect_unix(
-    env: &GlommioEnv,
-    path: &Path,
-) -> io::Result<(SocketReader, SocketWriter)> {
+pub async fn connect_unix<W: World>(world: &W, path: &Path) -> io::Result<(W::Reader, W::Writer)> {
     let path = path.to_owned();
-    let stream = blocking(move || UnixStream::connect(path)).await?;
-    Ok(Accepted::new(OwnedFd::from(stream), false)?.into_halves(env))
+    let stream = world.blocking(move || UnixStream::connect(path)).await?;
+    Ok(world.halves(OwnedFd::from(stream)))
 }
 
-fn halves(stream: TcpStream, env: &GlommioEnv) -> (SocketReader, SocketWriter) {
-    let socket = Rc::new(Socket {
-        stream: RefCell::new(stream),
-        env: env.clone(),
-    });
-    let reader = SocketReader {
-        socket: Rc::clone(&socket),
-        row: Row::default(),
+/// A socket whose connection is under way, in non-blocking mode.
+pub(super) fn connecting_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
     };
-    (
-        reader,
-        SocketWriter {
-            socket,
-            row: Row::default(),
-        },
-    )
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    match rustix::net::connect(&fd, &address) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(fd),
+        Err(error) => Err(error.into()),
+    }
 }
 
-struct Socket {
-    /// Borrowed only within one poll, never across a wait.
-    stream: RefCell<TcpStream>,
-    env: GlommioEnv,
-}
-
-/// Reads straight into the caller's bytes: glommio's own 8 KiB buffer is not used. Closed when both
-/// halves are dropped.
-pub struct SocketReader {
-    socket: Rc<Socket>,
-    row: Row,
-}
-
-/// Writes at once what the kernel takes and waits for room otherwise.
-pub struct SocketWriter {
-    socket: Rc<Socket>,
-    row: Row,
+/// Connects on the calling thread.
+pub(super) fn connect_blocking(address: SocketAddr, timeout: Duration) -> io::Result<OwnedFd> {
+    TcpStream::connect_timeout(&address, timeout).map(OwnedFd::from)
 }
 
 /// Operations in a row that did not have to wait.
 #[derive(Default)]
-struct Row {
+pub(super) struct Row {
     /// At most `READY_PER_PASS`.
     count: u32,
     /// May pass `READY_BYTES_PER_PASS` by one operation.
@@ -439,7 +409,7 @@ struct Row {
 
 impl Row {
     /// Counts one more; `true`, and a new row, when it is time for a pass of the reactor.
-    fn count(&mut self, bytes: usize) -> bool {
+    pub(super) fn count(&mut self, bytes: usize) -> bool {
         self.count += 1;
         self.bytes += bytes;
         let over =
@@ -449,85 +419,9 @@ impl Row {
         }
         over
     }
-}
 
-impl ReadHalf for SocketReader {
-    async fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        // Before the read and not after it: what was read is not held back.
-        if self.row.count(0) {
-            self.socket.env.next_pass().await;
-        }
-        let mut waited = false;
-        let socket = &self.socket;
-        let received = poll_fn(|context| {
-            let mut stream = socket.stream.borrow_mut();
-            let poll = Pin::new(&mut *stream).poll_read(context, into);
-            waited |= poll.is_pending();
-            poll
-        })
-        .await?;
-        if waited {
-            self.row = Row::default();
-        }
-        self.row.bytes += received;
-        Ok(received)
+    /// Bytes that came after the operation was counted.
+    pub(super) fn add_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes;
     }
-}
-
-impl WriteHalf for SocketWriter {
-    async fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut left = bytes;
-        while !left.is_empty() {
-            let mut waited = false;
-            let socket = &self.socket;
-            let sent = poll_fn(|context| {
-                let mut stream = socket.stream.borrow_mut();
-                let poll = Pin::new(&mut *stream).poll_write(context, left);
-                waited |= poll.is_pending();
-                poll
-            })
-            .await?;
-            if sent == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            left = &left[sent..];
-            if waited {
-                self.row = Row::default();
-            } else if self.row.count(sent) {
-                socket.env.next_pass().await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn shutdown(&mut self) -> io::Result<()> {
-        let socket = &self.socket;
-        poll_fn(|context| {
-            let mut stream = socket.stream.borrow_mut();
-            Pin::new(&mut *stream).poll_close(context)
-        })
-        .await
-    }
-}
-
-impl SocketWriter {
-    /// Ends both directions at once; the reading half sees the end even while it waits.
-    pub fn abort(&self) {
-        abort(&self.socket);
-    }
-}
-
-impl SocketReader {
-    /// Ends both directions at once; the writing half fails even while it waits.
-    pub fn abort(&self) {
-        abort(&self.socket);
-    }
-}
-
-fn abort(socket: &Socket) {
-    let stream = socket.stream.borrow();
-    // SAFETY: the stream owns the descriptor and is borrowed longer than this use of it.
-    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    // NOTCONN: the peer has ended it already, which is what we want.
-    let _ = rustix::net::shutdown(fd.as_fd(), Shutdown::Both);
 }

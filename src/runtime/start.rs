@@ -1,12 +1,9 @@
 //! Adapter. Cores: one executor on one pinned thread each, and the news of their end.
 
-use super::env::GlommioEnv;
+use super::World;
 use super::event::Event;
-use super::{cpus, limits};
 use crate::ids::CoreId;
 use futures_lite::FutureExt;
-use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
-use rustix::process::{Resource, getrlimit};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -144,10 +141,11 @@ impl Running {
 }
 
 /// Starts one core per CPU of `options`. Core N runs `setup(env, values[N])` to its end.
-pub fn start<T, S, F>(options: &Options, values: Vec<T>, setup: S) -> Result<Running, StartError>
+pub fn start<W, T, S, F>(options: &Options, values: Vec<T>, setup: S) -> Result<Running, StartError>
 where
+    W: World,
     T: Send + 'static,
-    S: Fn(GlommioEnv, T) -> F + Send + Sync + 'static,
+    S: Fn(W, T) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + 'static,
 {
     let cores = options.cpus.len();
@@ -160,17 +158,9 @@ where
     let (ends_sender, ends) = mpsc::channel();
     let setup = Arc::new(setup);
     let base = Instant::now();
-    let io_memory = io_memory_bytes(cores);
     let mut threads = Vec::with_capacity(cores);
     for (place, (cpu, value)) in options.cpus.iter().copied().zip(values).enumerate() {
         let core = CoreId(u16::try_from(place).expect("fewer CPUs than 65536"));
-        let seat = Seat {
-            core,
-            cpu: options.pin.then_some(cpu),
-            base,
-            io_memory,
-        };
-        let log_access = options.log_access;
         let setup = Arc::clone(&setup);
         let ends = ends_sender.clone();
         let news = ends_sender.clone();
@@ -178,21 +168,27 @@ where
             // The receiver is gone only when main ends already.
             let _ = news.send(Err(failure));
         });
+        let seat = Seat {
+            core,
+            cores,
+            cpu: options.pin.then_some(cpu),
+            base,
+            log_access: options.log_access,
+            fatal,
+        };
         let thread = std::thread::Builder::new()
             .name(format!("core-{core}"))
             .spawn(move || {
-                let end = seat
-                    .run(|| async move {
-                        let env = GlommioEnv::connect(core, base, log_access, fatal).await;
-                        AssertUnwindSafe(setup(env, value)).catch_unwind().await
-                    })
-                    .and_then(|end| match end {
-                        Ok(()) => Ok(core),
-                        Err(payload) => Err(CoreFailure::Panic {
-                            core,
-                            message: panic_message(&*payload),
-                        }),
-                    });
+                let end = W::run(seat, move |world| async move {
+                    AssertUnwindSafe(setup(world, value)).catch_unwind().await
+                })
+                .and_then(|end| match end {
+                    Ok(()) => Ok(core),
+                    Err(payload) => Err(CoreFailure::Panic {
+                        core,
+                        message: panic_message(&*payload),
+                    }),
+                });
                 let _ = ends.send(end);
             })
             .map_err(|error| StartError::Thread { core, error })?;
@@ -203,19 +199,13 @@ where
 
 /// Runs one future as core 0 on the calling thread, unpinned, to its end: for tools and tests. A
 /// panic of any task resumes here.
-pub fn run_here<T: 'static, S, F>(options: &Options, setup: S) -> Result<T, CoreFailure>
+pub fn run_here<W, T, S, F>(options: &Options, setup: S) -> Result<T, CoreFailure>
 where
-    S: FnOnce(GlommioEnv) -> F,
+    W: World,
+    T: 'static,
+    S: FnOnce(W) -> F,
     F: Future<Output = T> + 'static,
 {
-    let core = CoreId(0);
-    let base = Instant::now();
-    let seat = Seat {
-        core,
-        cpu: None,
-        base,
-        io_memory: io_memory_bytes(1),
-    };
     let slot = Arc::new(Mutex::new(None));
     let failed = Event::new();
     let fatal = Fatal::new({
@@ -227,15 +217,24 @@ where
             failed.raise();
         }
     });
-    let log_access = options.log_access;
-    let end = seat.run(|| async move {
-        let env = GlommioEnv::connect(core, base, log_access, fatal).await;
-        let main = async { Some(AssertUnwindSafe(setup(env)).catch_unwind().await) };
-        let failure = async {
-            failed.wait().await;
-            None
-        };
-        futures_lite::future::or(main, failure).await
+    let seat = Seat {
+        core: CoreId(0),
+        cores: 1,
+        cpu: None,
+        base: Instant::now(),
+        log_access: options.log_access,
+        fatal,
+    };
+    let end = W::run(seat, |world| {
+        let main = setup(world);
+        async move {
+            let main = async { Some(AssertUnwindSafe(main).catch_unwind().await) };
+            let failure = async {
+                failed.wait().await;
+                None
+            };
+            futures_lite::future::or(main, failure).await
+        }
     })?;
     match end {
         Some(Ok(value)) => Ok(value),
@@ -247,48 +246,26 @@ where
     }
 }
 
-/// Where a core sits.
-struct Seat {
-    core: CoreId,
-    cpu: Option<usize>,
-    base: Instant,
-    io_memory: usize,
+/// Where a core sits, and what every adapter is told.
+pub struct Seat {
+    pub(super) core: CoreId,
+    /// Cores of this process.
+    pub(super) cores: usize,
+    /// The CPU to pin the thread to, after its helpers have started.
+    pub(super) cpu: Option<usize>,
+    /// The same on every core, so that their clocks compare.
+    pub(super) base: Instant,
+    pub(super) log_access: LogAccess,
+    pub(super) fatal: Fatal,
 }
 
 impl Seat {
-    /// Runs a future on a new executor of the calling thread.
-    fn run<T, F: Future<Output = T>>(self, main: impl FnOnce() -> F) -> Result<T, CoreFailure> {
-        let core = self.core;
-        let failure = |error| CoreFailure::Executor { core, error };
-        debug_assert!(self.base <= Instant::now());
-        let executor = self.executor().map_err(failure)?;
-        // After the executor exists: its helper threads inherit the affinity of this thread, and
-        // they belong beside the core, not on it.
-        if let Some(cpu) = self.cpu {
-            cpus::pin(cpu).map_err(failure)?;
+    pub(super) fn failure(&self, error: io::Error) -> CoreFailure {
+        CoreFailure::Executor {
+            core: self.core,
+            error,
         }
-        Ok(executor.run(main()))
     }
-
-    /// glommio's defaults wherever a trap is near: no `spin_before_park` (trap g), the default
-    /// preempt timer (trap b), no placement of its own (trap f).
-    fn executor(&self) -> io::Result<LocalExecutor> {
-        LocalExecutorBuilder::new(Placement::Unbound)
-            .name("core")
-            .io_memory(self.io_memory)
-            .blocking_thread_pool_placement(PoolPlacement::Unbound(limits::HELPER_THREADS))
-            .make()
-            .map_err(io::Error::from)
-    }
-}
-
-/// Bytes to register per core. Each of glommio's three rings registers the same memory and the
-/// kernel charges each one; past the limit glommio falls back silently (trap i), so stay below.
-pub(super) fn io_memory_bytes(cores: usize) -> usize {
-    let locked = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
-    let share = locked / (4 * cores.max(1) as u64);
-    let share = usize::try_from(share).unwrap_or(usize::MAX) & !4095;
-    share.clamp(limits::IO_MEMORY_BYTES_MIN, limits::IO_MEMORY_BYTES_MAX)
 }
 
 /// Where a core's tasks report a panic.

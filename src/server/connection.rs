@@ -2,17 +2,17 @@
 
 use super::core::CoreState;
 use crate::api::{Conn, PlainRequest};
-use crate::env::{Env, ReadHalf, WriteHalf};
+use crate::env::{ReadHalf, WriteHalf};
 use crate::http1::{self, Protocol, detect};
 use crate::limits::server as limits;
-use crate::runtime::{Accepted, SocketReader, SocketWriter};
+use crate::runtime::{Abort, Accepted, World};
 use std::rc::Rc;
 
 /// The receive buffer of a new connection; it grows to `RECEIVE_BYTES` while it is filled.
 const RECEIVE_BYTES_FIRST: usize = 4 << 10;
 
 /// Serves a connection until it ends.
-pub async fn serve(core: Rc<CoreState>, accepted: Accepted) {
+pub async fn serve<W: World>(core: Rc<CoreState<W>>, accepted: Accepted) {
     let peer = accepted.peer().clone();
     let (mut reader, writer) = accepted.into_halves(&core.env);
     let patience = core.env.sleep(limits::FIRST_BYTES_PATIENCE);
@@ -33,7 +33,7 @@ pub async fn serve(core: Rc<CoreState>, accepted: Accepted) {
 }
 
 /// Reads until the protocol is known.
-async fn first_bytes(reader: &mut SocketReader) -> Option<(Protocol, Vec<u8>)> {
+async fn first_bytes(reader: &mut impl ReadHalf) -> Option<(Protocol, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; RECEIVE_BYTES_FIRST];
     loop {
@@ -50,10 +50,10 @@ async fn first_bytes(reader: &mut SocketReader) -> Option<(Protocol, Vec<u8>)> {
     }
 }
 
-async fn http2(
-    core: Rc<CoreState>,
-    mut reader: SocketReader,
-    writer: SocketWriter,
+async fn http2<W: World>(
+    core: Rc<CoreState<W>>,
+    mut reader: W::Reader,
+    writer: W::Writer,
     first: Vec<u8>,
 ) {
     let conn = core.desk.connect(core.settings);
@@ -69,7 +69,7 @@ async fn http2(
     reader.abort();
 }
 
-async fn receive(core: &CoreState, conn: &Rc<Conn>, reader: &mut SocketReader) {
+async fn receive<W: World>(core: &CoreState<W>, conn: &Rc<Conn>, reader: &mut W::Reader) {
     let mut buffer = vec![0; RECEIVE_BYTES_FIRST];
     let mut small = 0;
     loop {
@@ -102,7 +102,7 @@ async fn receive(core: &CoreState, conn: &Rc<Conn>, reader: &mut SocketReader) {
 }
 
 /// Sends what a connection's calls produced, all of it at once.
-async fn send(core: Rc<CoreState>, conn: Rc<Conn>, mut writer: SocketWriter) {
+async fn send<W: World>(core: Rc<CoreState<W>>, conn: Rc<Conn>, mut writer: W::Writer) {
     let mut output = Vec::new();
     loop {
         conn.flush.wait().await;
@@ -133,10 +133,10 @@ async fn send(core: Rc<CoreState>, conn: Rc<Conn>, mut writer: SocketWriter) {
     }
 }
 
-async fn http1(
-    core: &Rc<CoreState>,
-    mut reader: SocketReader,
-    mut writer: SocketWriter,
+async fn http1<W: World>(
+    core: &Rc<CoreState<W>>,
+    mut reader: W::Reader,
+    mut writer: W::Writer,
     first: &[u8],
 ) {
     let mut conn = http1::Connection::new();

@@ -4,13 +4,13 @@ use super::connection;
 use super::place::place;
 use super::switchboard::{Letter, Switchboard};
 use crate::api::{Desk, Facts};
-use crate::env::Env;
+
 use crate::group::{Group, GroupOptions};
 use crate::grpc::GrpcSettings;
 use crate::ids::CoreId;
 use crate::limits::server as limits;
 use crate::metrics::{CoreMetrics, Metrics};
-use crate::runtime::{Accepted, Bound, GlommioEnv, Listener, MeshSeat, Shutdown};
+use crate::runtime::{Accepted, Bound, Listener, MeshSeat, Shutdown, World};
 use crate::wal::{self, Log};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -43,16 +43,16 @@ pub struct Seat {
 }
 
 /// What the connections of a core share.
-pub struct CoreState {
-    pub env: GlommioEnv,
-    pub desk: Desk<GlommioEnv>,
+pub struct CoreState<W: World> {
+    pub env: W,
+    pub desk: Desk<W>,
     pub settings: GrpcSettings,
     pub metrics: Arc<CoreMetrics>,
     counts: Arc<[AtomicUsize]>,
     stopping: Cell<bool>,
 }
 
-impl CoreState {
+impl<W: World> CoreState<W> {
     pub fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
@@ -62,7 +62,7 @@ impl CoreState {
 const OWNER: CoreId = CoreId(0);
 
 /// Runs a core until the process is asked to stop.
-pub async fn run(env: GlommioEnv, seat: Seat) {
+pub async fn run<W: World>(env: W, seat: Seat) {
     let Seat {
         plan,
         mesh,
@@ -121,7 +121,7 @@ pub async fn run(env: GlommioEnv, seat: Seat) {
 }
 
 /// The lines that scripts and test frameworks wait for.
-fn announce(listener: &Listener, insecure: bool) {
+fn announce<W: World>(listener: &Listener<W>, insecure: bool) {
     let address = listener.address().to_string();
     tracing::info!("ready to serve client requests");
     if insecure {
@@ -133,11 +133,11 @@ fn announce(listener: &Listener, insecure: bool) {
     }
 }
 
-async fn open_group(
-    env: &GlommioEnv,
+async fn open_group<W: World>(
+    env: &W,
     plan: &Plan,
-    board: Rc<Switchboard>,
-) -> Result<(Group<GlommioEnv>, Log<GlommioEnv>), String> {
+    board: Rc<Switchboard<W>>,
+) -> Result<(Group<W>, Log<W>), String> {
     let began = env.now();
     let opened = Log::open(env, plan.wal.clone()).await;
     let (log, mut recovered) = opened.map_err(|error| error.to_string())?;
@@ -173,7 +173,11 @@ async fn open_group(
     Ok((group, log))
 }
 
-async fn accept(core: Rc<CoreState>, board: Rc<Switchboard>, listener: Listener) {
+async fn accept<W: World>(
+    core: Rc<CoreState<W>>,
+    board: Rc<Switchboard<W>>,
+    listener: Listener<W>,
+) {
     while !core.stopping.get() {
         let accepted = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -198,14 +202,14 @@ async fn accept(core: Rc<CoreState>, board: Rc<Switchboard>, listener: Listener)
     }
 }
 
-async fn take_connections(core: Rc<CoreState>, board: Rc<Switchboard>) {
+async fn take_connections<W: World>(core: Rc<CoreState<W>>, board: Rc<Switchboard<W>>) {
     while let Some(accepted) = board.next_connection().await {
         begin(Rc::clone(&core), accepted);
     }
 }
 
 /// Starts the task of a connection that was counted.
-fn begin(core: Rc<CoreState>, accepted: Accepted) {
+fn begin<W: World>(core: Rc<CoreState<W>>, accepted: Accepted) {
     let count = core.counts[usize::from(core.env.core().0)].load(Ordering::Relaxed);
     let env = core.env.clone();
     env.spawn(async move {
@@ -219,11 +223,7 @@ fn begin(core: Rc<CoreState>, accepted: Accepted) {
 }
 
 /// Finishes what is under way, then brings the keyspace to rest.
-async fn stop(
-    env: &GlommioEnv,
-    core: &Rc<CoreState>,
-    owned: Option<(Group<GlommioEnv>, Log<GlommioEnv>)>,
-) {
+async fn stop<W: World>(env: &W, core: &Rc<CoreState<W>>, owned: Option<(Group<W>, Log<W>)>) {
     core.stopping.set(true);
     core.desk.drain();
     let patience = env.now() + limits::STOP_PATIENCE;

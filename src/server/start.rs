@@ -5,7 +5,7 @@ use super::identity::{FILE_NAME, Identity};
 use crate::api::{Facts, Origin};
 use crate::apply::MachineOptions;
 use crate::backend::CommitPolicy;
-use crate::config::{self, Address, Command, Config, logging};
+use crate::config::{self, Address, Command, Config, RuntimeChoice, logging};
 use crate::group::GroupOptions;
 use crate::grpc::GrpcSettings;
 use crate::http2;
@@ -16,7 +16,8 @@ use crate::metrics::Metrics;
 use crate::runtime::checks::{self, Verdict};
 use crate::runtime::cpus::{self, Choice};
 use crate::runtime::{
-    Bound, DirLock, Event, LogAccess, Options, Shutdown, end_by_signal, files, mesh, net, start,
+    Adapter, Bound, DirLock, Event, GlommioEnv, LogAccess, Options, RingEnv, Shutdown,
+    end_by_signal, files, mesh, net, start,
 };
 use crate::wal;
 use crate::watch::HubOptions;
@@ -155,7 +156,10 @@ fn serve(config: &Config) -> Result<Option<i32>, StartFailure> {
     drop(plan);
     let mut options = Options::new(cpus);
     options.log_access = log_access;
-    let running = start(&options, seats, run_core)?;
+    let running = match choose_runtime(config.runtime)? {
+        Adapter::Ring => start(&options, seats, run_core::<RingEnv>)?,
+        Adapter::Glommio => start(&options, seats, run_core::<GlommioEnv>)?,
+    };
     // Whichever comes first: all cores end after a signal, a core fails, or a group fails.
     std::thread::Builder::new()
         .name("wait".into())
@@ -218,6 +222,33 @@ fn check_machine(dir: &Path, cores: usize, access: LogAccess) -> Result<(), Star
     match found.iter().find(|check| check.verdict == Verdict::Fatal) {
         Some(check) => Err(StartFailure(check.to_string())),
         None => Ok(()),
+    }
+}
+
+/// The world that the cores run in.
+fn choose_runtime(choice: RuntimeChoice) -> Result<Adapter, StartFailure> {
+    let wanted = match choice {
+        RuntimeChoice::Auto => None,
+        RuntimeChoice::Ring => Some(Adapter::Ring),
+        RuntimeChoice::Glommio => Some(Adapter::Glommio),
+    };
+    match Adapter::choose(wanted) {
+        (Adapter::Ring, Some(error)) => Err(failed(
+            "--runtime ring needs Linux 6.1 or newer and io_uring allowed; try glommio",
+            error,
+        )),
+        (adapter, None) => {
+            tracing::info!(runtime = %adapter, "runtime");
+            Ok(adapter)
+        }
+        (adapter, Some(error)) => {
+            tracing::warn!(
+                runtime = %adapter,
+                error = %error,
+                "this kernel lacks what the faster runtime needs (Linux 6.1 or newer)"
+            );
+            Ok(adapter)
+        }
     }
 }
 

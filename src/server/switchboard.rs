@@ -2,12 +2,12 @@
 //! the core that serves them.
 
 use crate::api::{Desk, Route};
-use crate::env::{Env, Mesh, Notify};
+use crate::env::{Mesh, Notify};
 use crate::group::{Answer, Group, Input, Outlet, Refusal, Stamp, Ticket};
 use crate::ids::CoreId;
 use crate::limits::server as limits;
 use crate::mvcc::View;
-use crate::runtime::{Accepted, GlommioEnv, GlommioMesh};
+use crate::runtime::{Accepted, CoreMesh, World};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -21,13 +21,13 @@ pub enum Letter {
 }
 
 /// One core's place among the others.
-pub struct Switchboard {
-    env: GlommioEnv,
+pub struct Switchboard<W: World> {
+    env: W,
     /// The core that owns the group.
     owner: CoreId,
-    mesh: GlommioMesh<Letter>,
-    group: RefCell<Option<Group<GlommioEnv>>>,
-    desk: RefCell<Option<Desk<GlommioEnv>>>,
+    mesh: CoreMesh<W, Letter>,
+    group: RefCell<Option<Group<W>>>,
+    desk: RefCell<Option<Desk<W>>>,
     /// Letters that found the way to their core full, in order, by core.
     waiting: Vec<Waiting>,
     /// The group is open.
@@ -40,8 +40,8 @@ struct Waiting {
     came: Notify,
 }
 
-impl Switchboard {
-    pub fn new(env: GlommioEnv, mesh: GlommioMesh<Letter>, owner: CoreId) -> Rc<Switchboard> {
+impl<W: World> Switchboard<W> {
+    pub fn new(env: W, mesh: CoreMesh<W, Letter>, owner: CoreId) -> Rc<Switchboard<W>> {
         let waiting = (0..mesh.core_count()).map(|_| Waiting::default()).collect();
         let board = Rc::new(Switchboard {
             env: env.clone(),
@@ -67,11 +67,11 @@ impl Switchboard {
         self.mesh.core() == self.owner
     }
 
-    pub fn set_desk(&self, desk: Desk<GlommioEnv>) {
+    pub fn set_desk(&self, desk: Desk<W>) {
         *self.desk.borrow_mut() = Some(desk);
     }
 
-    pub fn set_group(&self, group: Group<GlommioEnv>) {
+    pub fn set_group(&self, group: Group<W>) {
         *self.group.borrow_mut() = Some(group);
         self.ready.notify();
     }
@@ -162,7 +162,7 @@ impl Letter {
 }
 
 /// Inputs of this core's calls.
-impl Route for Switchboard {
+impl<W: World> Route for Switchboard<W> {
     fn submit(&self, input: Input) -> Result<(), Refusal> {
         if self.is_owner() {
             return match &*self.group.borrow() {
@@ -188,7 +188,7 @@ impl Route for Switchboard {
 }
 
 /// Answers of this core's group.
-impl Outlet for Switchboard {
+impl<W: World> Outlet for Switchboard<W> {
     fn answer(&self, ticket: Ticket, answer: Answer) {
         if ticket.core == self.env.core() {
             self.deliver(ticket, answer);

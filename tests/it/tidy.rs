@@ -49,6 +49,10 @@ const BASE: &[(&str, &[&str])] = &[
 /// Outside crates that only one folder may name, so that they can be replaced there.
 const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("glommio", &["runtime"]),
+    ("io_uring", &["runtime"]),
+    ("async_task", &["runtime"]),
+    ("slab", &["runtime"]),
+    ("flume", &["runtime"]),
     ("libc", &["runtime"]),
     ("rustix", &["runtime", "bench"]),
     ("memmap2", &["runtime"]),

@@ -52,6 +52,16 @@ fn forged_bytes_never_panic() {
             }
             read_image(&bytes, false);
         }
+        // Numbers of a meta at their end, which the next commit would take beyond it.
+        for slot in [0, 4096] {
+            for at in (0..256).step_by(8) {
+                let mut bytes = sound.clone();
+                bytes[slot + at..][..8].fill(0xff);
+                read_image(&bytes, false);
+                bytes[slot + at] &= 0xfe;
+                read_image(&bytes, false);
+            }
+        }
         // A file that was cut anywhere.
         for _ in 0..50 {
             let end = random.below(sound.len() as u64) as usize;

@@ -1,9 +1,9 @@
 //! Adapter. Tests of cores, their failures, and the mesh between them.
 
-use crate::env::{Env, Mesh, Notify};
+use crate::env::{Mesh, Notify};
 use crate::ids::CoreId;
 use crate::runtime::{
-    CoreFailure, Event, Options, Shutdown, StartError, cpus, mesh, run_here, start,
+    CoreFailure, Event, Options, Shutdown, StartError, World, cpus, mesh, run_here, start,
 };
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 // Would catch: cores on the wrong CPU or thread name, values given to the wrong core.
-#[test]
-fn cores_are_pinned_and_named() {
+fn cores_are_pinned_and_named<W: World>() {
     let cpus = cpus::choose(&cpus::Choice::All).unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let values: Vec<usize> = (0..cpus.len()).collect();
     let log = Arc::clone(&seen);
-    let running = start(&Options::new(cpus.clone()), values, move |env, value| {
+    let running = start(&Options::new(cpus.clone()), values, move |env: W, value| {
         let log = Arc::clone(&log);
         async move {
             let name = std::thread::current().name().unwrap().to_owned();
@@ -35,7 +34,7 @@ fn cores_are_pinned_and_named() {
         assert_eq!(name, format!("core-{place}"));
         assert_eq!(mask, [cpus[place]]);
     }
-    let short = start(&Options::unpinned(2), vec![()], |_, ()| async {})
+    let short = start(&Options::unpinned(2), vec![()], |_: W, ()| async {})
         .err()
         .unwrap();
     assert!(matches!(
@@ -49,14 +48,13 @@ fn cores_are_pinned_and_named() {
 
 // Would catch: messages lost, invented or out of order when every core floods every core through
 // small rings; a sender or a receiver that sleeps for ever.
-#[test]
-fn mesh_keeps_order_under_pressure() {
+fn mesh_keeps_order_under_pressure<W: World>() {
     const CORES: u16 = 3;
     const MESSAGES: u64 = 20_000;
     let running = start(
         &Options::unpinned(usize::from(CORES)),
         mesh::seats::<u64>(CORES, 16),
-        |env, seat| async move {
+        |env: W, seat| async move {
             let mesh = seat.bind(&env);
             assert_eq!((mesh.core(), mesh.core_count()), (env.core(), CORES));
             // A core's tasks end with its main future, so that one waits for the senders.
@@ -90,13 +88,12 @@ fn mesh_keeps_order_under_pressure() {
 }
 
 // Would catch: a lost wake-up between two cores that take turns at parking.
-#[test]
-fn mesh_ping_pong() {
+fn mesh_ping_pong<W: World>() {
     const ROUNDS: u64 = 5_000;
     let running = start(
         &Options::unpinned(2),
         mesh::seats::<u64>(2, 4),
-        |env, seat| async move {
+        |env: W, seat| async move {
             let mesh = seat.bind(&env);
             let other = CoreId(1 - env.core().0);
             if env.core() == CoreId(0) {
@@ -120,11 +117,10 @@ fn mesh_ping_pong() {
 
 // Would catch: a full ring that takes more, a core that waits for messages of cores that are gone,
 // a sender that waits for a core that is gone.
-#[test]
-fn mesh_full_and_gone() {
+fn mesh_full_and_gone<W: World>() {
     let seats = mesh::seats::<u64>(2, 2);
     let left = Event::new();
-    let running = start(&Options::unpinned(2), seats, move |env, seat| {
+    let running = start(&Options::unpinned(2), seats, move |env: W, seat| {
         let left = left.clone();
         async move {
             let mesh = seat.bind(&env);
@@ -150,12 +146,11 @@ fn mesh_full_and_gone() {
 }
 
 // Would catch: a wish to shut down that another core never hears of.
-#[test]
-fn shutdown_reaches_every_core() {
+fn shutdown_reaches_every_core<W: World>() {
     let shutdown = Shutdown::manual();
     let heard = Arc::new(AtomicU64::new(0));
     let (wish, count) = (shutdown.clone(), Arc::clone(&heard));
-    let running = start(&Options::unpinned(2), vec![(), ()], move |_, ()| {
+    let running = start(&Options::unpinned(2), vec![(), ()], move |_: W, ()| {
         let (wish, count) = (wish.clone(), Arc::clone(&count));
         async move {
             wish.requested().await;
@@ -171,14 +166,13 @@ fn shutdown_reaches_every_core() {
 }
 
 // Would catch: a task's panic that goes unnoticed, or that hangs main while other cores run on.
-#[test]
-fn a_panic_reaches_main() {
+fn a_panic_reaches_main<W: World>() {
     let stay = Event::new();
     let waiting = stay.clone();
     let running = start(
         &Options::unpinned(2),
         vec![false, true],
-        move |env, panics| {
+        move |env: W, panics| {
             let waiting = waiting.clone();
             async move {
                 if panics {
@@ -197,9 +191,18 @@ fn a_panic_reaches_main() {
     );
     stay.raise();
 
-    let here = run_here(&Options::unpinned(1), |env| async move {
+    let here = run_here(&Options::unpinned(1), |env: W| async move {
         env.spawn(async { panic!("here too") });
         std::future::pending::<()>().await;
     });
     assert!(matches!(here, Err(CoreFailure::Panic { message, .. }) if message == "here too"));
 }
+
+in_both_worlds!(
+    cores_are_pinned_and_named,
+    mesh_keeps_order_under_pressure,
+    mesh_ping_pong,
+    mesh_full_and_gone,
+    shutdown_reaches_every_core,
+    a_panic_reaches_main
+);

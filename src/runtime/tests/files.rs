@@ -1,17 +1,16 @@
 //! Adapter. Tests of log files, tree files and directory operations on the real disk.
 
 use super::{disk_dir, on_core};
-use crate::env::{Env, LogFile, TreeFile};
-use crate::runtime::{LogAccess, Options, run_here};
+use crate::env::{LogFile, TreeFile};
+use crate::runtime::{LogAccess, Options, World, run_here};
 use std::io;
 
 // Would catch: a zero-filled file that is not all zeros or of the wrong size, an existing segment
 // overwritten, a directory listed wrongly.
-#[test]
-fn zeroed_files_and_directories() {
+fn zeroed_files_and_directories<W: World>() {
     let dir = disk_dir();
     let root = dir.path().to_owned();
-    on_core(|env| async move {
+    on_core(|env: W| async move {
         let below = root.join("a/b");
         env.create_dir_all(&below).await.unwrap();
         env.create_zeroed(&below.join("2"), 1 << 20).await.unwrap();
@@ -43,14 +42,14 @@ fn zeroed_files_and_directories() {
     });
 }
 
-fn log_round_trip(log_access: LogAccess) {
+fn log_round_trip<W: World>(log_access: LogAccess) {
     let dir = disk_dir();
     let path = dir.path().join("log");
     let options = Options {
         log_access,
         ..Options::unpinned(1)
     };
-    run_here(&options, |env| async move {
+    run_here(&options, |env: W| async move {
         env.create_zeroed(&path, 64 << 10).await.unwrap();
         let log = env.open_log(&path).await.unwrap();
         assert_eq!(log.size(), 64 << 10);
@@ -103,24 +102,21 @@ fn log_round_trip(log_access: LogAccess) {
 
 // Would catch: bytes at the wrong place, dirty buffers, an append past the segment, a file closed
 // under a write in flight.
-#[test]
-fn direct_log() {
-    log_round_trip(LogAccess::Direct);
+fn direct_log<W: World>() {
+    log_round_trip::<W>(LogAccess::Direct);
 }
 
 // Would catch: the fallback behaving differently from the direct log.
-#[test]
-fn buffered_log() {
-    log_round_trip(LogAccess::Buffered);
+fn buffered_log<W: World>() {
+    log_round_trip::<W>(LogAccess::Buffered);
 }
 
 // Would catch: writes that the map does not show, reads past the end (they would kill the process),
 // a size that lags behind, a map shorter than promised.
-#[test]
-fn tree_file_and_its_map() {
+fn tree_file_and_its_map<W: World>() {
     let dir = disk_dir();
     let path = dir.path().join("tree");
-    on_core(|env| async move {
+    on_core(|env: W| async move {
         let tree = env.open_tree(&path, 1 << 30).await.unwrap();
         assert_eq!(tree.size(), 0);
         let pages = tree.pages();
@@ -162,9 +158,8 @@ fn tree_file_and_its_map() {
 }
 
 // Would catch: randomness that repeats, clocks that stand still or jump back.
-#[test]
-fn clocks_and_randomness() {
-    on_core(|env| async move {
+fn clocks_and_randomness<W: World>() {
+    on_core(|env: W| async move {
         let draws: std::collections::BTreeSet<u64> = (0..1000).map(|_| env.random()).collect();
         assert_eq!(draws.len(), 1000);
         let before = env.now();
@@ -173,3 +168,11 @@ fn clocks_and_randomness() {
         assert!(env.wall().0 > 1_600_000_000_000_000_000);
     });
 }
+
+in_both_worlds!(
+    zeroed_files_and_directories,
+    direct_log,
+    buffered_log,
+    tree_file_and_its_map,
+    clocks_and_randomness
+);

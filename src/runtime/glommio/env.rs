@@ -1,32 +1,37 @@
 //! Adapter. The world of one core on glommio.
 
 use super::log_file::GlommioLogFile;
+use super::net::{GlommioDoor, GlommioReader, GlommioWriter};
 use super::pass::Passes;
-use super::start::{Fatal, LogAccess};
 use super::tree_file::GlommioTreeFile;
-use super::{limits, log_file};
 use crate::env::{Env, FileFact, Monotonic, Wall};
 use crate::ids::CoreId;
+use crate::runtime::clock::{self, Random};
+use crate::runtime::net::Address;
+use crate::runtime::start::{CoreFailure, Fatal, LogAccess, Seat};
+use crate::runtime::{World, cpus, files, limits, zeroed};
 use futures_lite::FutureExt;
-use glommio::TaskQueueHandle;
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement, TaskQueueHandle};
+use rustix::process::{Resource, getrlimit};
 use std::cell::RefCell;
-use std::fs::{self, File};
+use std::fs;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// The world of one core. One per core; a clone is one reference count.
 #[derive(Clone)]
 pub struct GlommioEnv {
-    world: Rc<World>,
+    world: Rc<Shared>,
 }
 
-struct World {
+struct Shared {
     core: CoreId,
-    /// The same on every core, so that their clocks compare.
     base: Instant,
     log_access: LogAccess,
     passes: Passes,
@@ -36,36 +41,20 @@ struct World {
 
 impl GlommioEnv {
     /// Must run on the core's executor.
-    pub(super) async fn connect(
-        core: CoreId,
-        base: Instant,
-        log_access: LogAccess,
-        fatal: Fatal,
-    ) -> GlommioEnv {
+    async fn connect(seat: Seat) -> GlommioEnv {
         let (passes, pump) = Passes::connect().await;
-        let random = RefCell::new(Random::new());
-        let world = World {
-            core,
-            base,
-            log_access,
-            passes,
-            fatal,
-            random,
-        };
         let env = GlommioEnv {
-            world: Rc::new(world),
+            world: Rc::new(Shared {
+                core: seat.core,
+                base: seat.base,
+                log_access: seat.log_access,
+                passes,
+                fatal: seat.fatal,
+                random: RefCell::new(Random::new()),
+            }),
         };
         env.spawn(pump);
         env
-    }
-
-    /// How this core's log files are written.
-    pub fn log_access(&self) -> LogAccess {
-        self.world.log_access
-    }
-
-    pub(super) fn passes(&self) -> &Passes {
-        &self.world.passes
     }
 }
 
@@ -78,18 +67,11 @@ impl Env for GlommioEnv {
     }
 
     fn now(&self) -> Monotonic {
-        let elapsed = self.world.base.elapsed().as_nanos();
-        Monotonic(u64::try_from(elapsed).expect("an uptime below 584 years"))
+        clock::since(self.world.base)
     }
 
     fn wall(&self) -> Wall {
-        let now = SystemTime::now();
-        match now.duration_since(UNIX_EPOCH) {
-            Ok(after) => Wall(i64::try_from(after.as_nanos()).unwrap_or(i64::MAX)),
-            Err(before) => {
-                Wall(i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n))
-            }
-        }
+        clock::wall()
     }
 
     fn random(&self) -> u64 {
@@ -130,7 +112,7 @@ impl Env for GlommioEnv {
 
     async fn list(&self, dir: &Path) -> io::Result<Vec<FileFact>> {
         let dir = dir.to_owned();
-        blocking(move || list(dir)).await
+        blocking(move || files::list(&dir)).await
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -145,12 +127,12 @@ impl Env for GlommioEnv {
 
     async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = dir.to_owned();
-        blocking(move || File::open(dir)?.sync_all()).await
+        blocking(move || files::sync_dir(&dir)).await
     }
 
     async fn create_zeroed(&self, path: &Path, size: u64) -> io::Result<()> {
         let (path, log_access) = (path.to_owned(), self.world.log_access);
-        blocking(move || log_file::create_zeroed(&path, size, log_access)).await
+        blocking(move || zeroed::create(&path, size, log_access)).await
     }
 
     async fn open_log(&self, path: &Path) -> io::Result<GlommioLogFile> {
@@ -160,6 +142,68 @@ impl Env for GlommioEnv {
     async fn open_tree(&self, path: &Path, map_bytes_max: u64) -> io::Result<GlommioTreeFile> {
         GlommioTreeFile::open(path, map_bytes_max).await
     }
+}
+
+impl World for GlommioEnv {
+    type Door = GlommioDoor;
+    type Reader = GlommioReader;
+    type Writer = GlommioWriter;
+
+    fn run<T: 'static, F: Future<Output = T> + 'static>(
+        seat: Seat,
+        main: impl FnOnce(GlommioEnv) -> F,
+    ) -> Result<T, CoreFailure> {
+        let executor = executor(seat.cores).map_err(|error| seat.failure(error))?;
+        // After the executor exists: its helper threads inherit the affinity of this thread, and
+        // they belong beside the core, not on it.
+        if let Some(cpu) = seat.cpu {
+            cpus::pin(cpu).map_err(|error| seat.failure(error))?;
+        }
+        Ok(executor.run(async move { main(GlommioEnv::connect(seat).await).await }))
+    }
+
+    fn door(&self, fd: OwnedFd, _address: &Address) -> GlommioDoor {
+        GlommioDoor::new(fd)
+    }
+
+    async fn accept(&self, door: &GlommioDoor) -> io::Result<OwnedFd> {
+        door.accept().await
+    }
+
+    fn halves(&self, fd: OwnedFd) -> (GlommioReader, GlommioWriter) {
+        super::net::halves(fd, self)
+    }
+
+    async fn connect(&self, address: SocketAddr, timeout: Duration) -> io::Result<OwnedFd> {
+        blocking(move || crate::runtime::net::connect_blocking(address, timeout)).await
+    }
+
+    fn blocking<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<R> + Send + 'static,
+    ) -> impl Future<Output = io::Result<R>> {
+        blocking(work)
+    }
+}
+
+/// glommio's defaults wherever a trap is near: no `spin_before_park` (trap g), the default preempt
+/// timer (trap b), no placement of its own (trap f).
+fn executor(cores: usize) -> io::Result<LocalExecutor> {
+    LocalExecutorBuilder::new(Placement::Unbound)
+        .name("core")
+        .io_memory(io_memory_bytes(cores))
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(limits::HELPER_THREADS))
+        .make()
+        .map_err(io::Error::from)
+}
+
+/// Bytes to register per core. Each of glommio's three rings registers the same memory and the
+/// kernel charges each one; past the limit glommio falls back silently (trap i), so stay below.
+pub(in crate::runtime) fn io_memory_bytes(cores: usize) -> usize {
+    let locked = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+    let share = locked / (4 * cores.max(1) as u64);
+    let share = usize::try_from(share).unwrap_or(usize::MAX) & !4095;
+    share.clamp(limits::IO_MEMORY_BYTES_MIN, limits::IO_MEMORY_BYTES_MAX)
 }
 
 /// Runs what would block on one of the core's helper threads.
@@ -180,51 +224,5 @@ pub(super) fn io_error(error: glommio::GlommioError<()>) -> io::Error {
             None => io::Error::new(source.kind(), format!("{op} {path:?}: {source}")),
         },
         other => io::Error::from(other),
-    }
-}
-
-fn list(dir: PathBuf) -> io::Result<Vec<FileFact>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        if metadata.is_file() {
-            let name = entry.file_name().into_string().map_err(|name| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("file name {name:?}"))
-            })?;
-            files.push(FileFact {
-                name,
-                size: metadata.len(),
-            });
-        }
-    }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
-}
-
-/// The kernel's random numbers, fetched in bulk: unpredictable, and about 10 ns each.
-struct Random {
-    bytes: [u8; limits::RANDOM_BYTES],
-    used: usize,
-}
-
-impl Random {
-    fn new() -> Random {
-        Random {
-            bytes: [0; limits::RANDOM_BYTES],
-            used: limits::RANDOM_BYTES,
-        }
-    }
-
-    fn next(&mut self) -> u64 {
-        if self.used == self.bytes.len() {
-            getrandom::fill(&mut self.bytes).expect("Linux has getrandom since 3.17");
-            self.used = 0;
-        }
-        let (draw, _) = self.bytes[self.used..]
-            .split_first_chunk()
-            .expect("a multiple of 8");
-        self.used += 8;
-        u64::from_le_bytes(*draw)
     }
 }
