@@ -126,7 +126,8 @@ impl Branch<'_> {
     fn deletes_key(&self, key: &[u8]) -> bool {
         self.deletes.iter().any(|(from, end)| match *end {
             [] => key == *from,
-            [0] => key >= *from,
+            // As in etcd an end of one zero byte, "from key", covers nothing here: it sorts before
+            // every key. So such a delete and a put of one of its keys pass together.
             end => key >= *from && key < end,
         })
     }

@@ -133,13 +133,15 @@ impl State {
         records.covers(revision).then(|| records.find(revision))
     }
 
-    /// The record of `revision`; `None` when compaction removed it, or it never was.
+    /// The record of `revision`, if it is a tombstone or not as asked; `None` when compaction
+    /// removed it, or it never was.
     pub fn record(
         &self,
         revision: Revision,
         tombstone: bool,
     ) -> Result<Option<StoredRecord<'_>>, Corrupt> {
         if let Some(record) = self.buffered(revision) {
+            let record = record.filter(|record| record.tombstone == tombstone);
             return Ok(record.map(StoredRecord::of_buffer));
         }
         let key = RevisionKey::new(revision, tombstone);
@@ -159,6 +161,7 @@ impl State {
         tombstone: bool,
     ) -> Result<Option<StoredRecord<'a>>, Corrupt> {
         if let Some(record) = self.buffered(revision) {
+            let record = record.filter(|record| record.tombstone == tombstone);
             return Ok(record.map(StoredRecord::of_buffer));
         }
         let key = RevisionKey::new(revision, tombstone);

@@ -113,7 +113,7 @@ impl Store {
     /// Refuses reads below `revision` from now on, and makes the removal due.
     pub fn compact(&mut self, revision: i64) -> Result<(), CompactError> {
         let (compacted, current) = (self.compacted(), self.current);
-        if revision <= compacted.max(0) {
+        if revision <= compacted {
             return Err(CompactError::Compacted {
                 asked: revision,
                 compacted,

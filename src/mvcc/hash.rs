@@ -44,11 +44,18 @@ impl HashScan {
     /// The hash at `revision`; 0 is the view's own.
     pub fn new(view: View, revision: i64) -> Result<HashScan, RangeError> {
         let compacted = view.compacted();
+        // A negative revision is before every record, and etcd hashes just that.
+        let revision = if revision == 0 {
+            view.revision()
+        } else {
+            revision
+        };
         HashScan::over(view, revision, compacted)
     }
 
     /// The hash that etcd remembers of a compaction: over a view that was taken when compaction at
-    /// `revision` was asked for, with `compacted` the compaction before it.
+    /// `revision` was asked for, with `compacted` the compaction before it. A compaction at 0
+    /// hashes what is at or before revision 0: nothing.
     pub fn of_compaction(
         view: View,
         compacted: i64,
@@ -65,13 +72,11 @@ impl HashScan {
         if asked > current {
             return Err(RangeError::Future { asked, current });
         }
-        // A negative revision is before every record, and etcd hashes just that.
-        let revision = if asked == 0 { current } else { asked };
         Ok(HashScan {
             view,
             hash: crc32c::crc32c(b"key"),
             compacted,
-            revision,
+            revision: asked,
             keep_at: None,
             resume: Vec::new(),
             position: Revision::default(),

@@ -59,20 +59,31 @@ impl View {
     }
 
     /// The encoded KeyValue that the change `before` of `key` replaced, as etcd reports it to
-    /// watchers: none when there was no live key, or when the revision before the change is
-    /// compacted.
+    /// watchers: that of the main revision before it, also when a transaction changed the key
+    /// twice; none for the put that creates the key, when there was no live key, or when the
+    /// revision before is compacted.
     pub fn previous(&self, key: &[u8], before: Revision) -> Result<Option<Bytes>, Corrupt> {
         if before.main - 1 < self.inner.compacted {
             return Ok(None);
         }
         let state = self.state();
-        let record = match state.record(before, false)? {
-            Some(record) => Some(record),
-            None => state.record(before, true)?,
+        let (record, is_put) = match state.record(before, false)? {
+            Some(record) => (Some(record), true),
+            None => (state.record(before, true)?, false),
         };
         let record = record.ok_or(Corrupt::Missing { revision: before })?;
         debug_assert_eq!(crate::backend::kv_key(&record.kv), Some(key));
-        match record.link.previous {
+        let mut previous = record.link.previous;
+        while let Some((revision, tombstone)) = previous
+            && revision.main == before.main
+        {
+            if is_put && tombstone {
+                return Ok(None);
+            }
+            let record = state.record(revision, tombstone)?;
+            previous = record.ok_or(Corrupt::Missing { revision })?.link.previous;
+        }
+        match previous {
             Some((revision, false)) => Ok(Some(state.live_kv(revision)?.to_bytes())),
             Some((_, true)) | None => Ok(None),
         }

@@ -116,8 +116,12 @@ fn compact_rules() {
         physical: true,
     };
     let refused = |asked, compacted| Err(ApplyError::Compacted { asked, compacted });
-    assert_eq!(world.call(Kind::Compact, &compact(0)), refused(0, -1));
+    assert_eq!(world.call(Kind::Compact, &compact(-1)), refused(-1, -1));
     assert_eq!(world.call(Kind::Compact, &compact(-3)), refused(-3, -1));
+    // As a real etcd does: above "never compacted" is revision 0, once.
+    let done = Ok(Response::Compact { revision: 1 });
+    assert_eq!(world.call(Kind::Compact, &compact(0)), done);
+    assert_eq!(world.call(Kind::Compact, &compact(0)), refused(0, 0));
     for _ in 0..3 {
         world.call(Kind::Put, &put("k", "v")).unwrap();
     }

@@ -121,7 +121,7 @@ impl Model {
     }
 
     pub fn compact(&mut self, asked: i64) -> Result<(), ApplyError> {
-        if asked <= self.compacted || asked <= 0 {
+        if asked <= self.compacted {
             return Err(ApplyError::Compacted {
                 asked,
                 compacted: self.compacted,

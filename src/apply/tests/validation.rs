@@ -94,7 +94,9 @@ fn transaction_validation() {
         ),
         (then(vec![op_put("b", ""), op_delete("a", "c")]), duplicate),
         (then(vec![op_put("c", ""), op_delete("a", "c")]), Ok(())),
-        (then(vec![op_put("b", ""), op_delete("a", "\0")]), duplicate),
+        // As in etcd "from key" covers nothing here, nor does an end before its key.
+        (then(vec![op_put("b", ""), op_delete("a", "\0")]), Ok(())),
+        (then(vec![op_put("b", ""), op_delete("c", "a")]), Ok(())),
         (then(vec![op_delete("a", "c"), op_delete("b", "d")]), Ok(())),
         (
             then(vec![op_put("a", ""), op_txn(then(vec![op_put("a", "")]))]),
@@ -111,6 +113,21 @@ fn transaction_validation() {
             then(vec![
                 op_put("a", ""),
                 op_txn(then(vec![op_delete("a", "")])),
+            ]),
+            duplicate,
+        ),
+        // A nested deletion is held against puts of later siblings only, as in etcd.
+        (
+            then(vec![
+                op_txn(then(vec![op_put("a", "")])),
+                op_txn(then(vec![op_delete("a", "")])),
+            ]),
+            Ok(()),
+        ),
+        (
+            then(vec![
+                op_txn(then(vec![op_delete("a", "")])),
+                op_txn(then(vec![op_put("a", "")])),
             ]),
             duplicate,
         ),
