@@ -102,24 +102,31 @@ impl Hub {
         Ok(())
     }
 
-    /// Cancels a watch. An unknown id is met with silence.
+    /// Cancels a watch. An unknown id is met with silence; one that a compaction canceled is told
+    /// so again, once.
     pub fn cancel(&mut self, key: StreamKey, watch_id: i64, revision: i64) {
-        let Some(slot) = self.stream(key).and_then(|stream| stream.remove(watch_id)) else {
+        let Some(stream) = self.stream(key) else {
             return;
         };
-        self.forget(slot);
+        match stream.remove(watch_id) {
+            Some(slot) => self.forget(slot),
+            None if stream.spent.remove(&watch_id) => {}
+            None => return,
+        }
         let mut response = WatchResponse::empty(watch_id, revision);
         response.canceled = true;
         self.push_control(key, response);
     }
 
     /// A manual progress request: answered once for the whole stream, and only when each of its
-    /// watches is live and past its start; otherwise not at all.
+    /// watches is live and past its start; otherwise not at all. A watch that a compaction canceled
+    /// is never live again: the client has to cancel it first.
     pub fn progress(&mut self, key: StreamKey, revision: i64) {
         let Some(stream) = self.stream(key) else {
             return;
         };
-        if stream.watch_count() == 0 || stream.lagging > 0 || stream.refuses() {
+        let waits = stream.lagging > 0 || !stream.spent.is_empty();
+        if stream.watch_count() == 0 || waits || stream.refuses() {
             return;
         }
         if stream.future > 0 {

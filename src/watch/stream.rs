@@ -42,8 +42,8 @@ pub(super) struct Stream {
     /// Watch id → watcher, sorted by id. Ids that the server picks only grow: they go to the end.
     watches: Vec<Watch>,
     next_id: i64,
-    /// Ids of watches that a compaction canceled. As in etcd they stay taken: an event of a later
-    /// watch cannot be taken for one of theirs.
+    /// Ids of watches that a compaction canceled. As in etcd they stay taken until the client
+    /// cancels them too, and until then no manual progress is answered.
     pub spent: BTreeSet<i64>,
     queue: VecDeque<WatchResponse>,
     /// The sequence number of the front of `queue`; `head <= barrier <= head + queue.len()` or
