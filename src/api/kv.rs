@@ -15,6 +15,7 @@ use crate::ids::StreamId;
 use crate::limits::server as limits;
 use crate::mvcc::{Progress, RangeError, RangeResponseSink, RangeScan, View};
 use crate::pb::etcdserverpb::{RangeRequest, TxnRequest};
+use crate::pb::{METHODS, MethodKind};
 use bytes::Bytes;
 use prost::Message;
 use std::rc::Rc;
@@ -106,7 +107,16 @@ impl<E: Env> Desk<E> {
 
     /// What grpc-go says of a message that is not one, without the library's own words.
     pub(super) fn malformed(&self, conn: &Conn, stream: StreamId) {
-        let text = "grpc: error unmarshalling request: the message is malformed";
+        let method = conn.calls.borrow().get(&stream).map(|call| call.method);
+        let kind = method.map(|method| METHODS[method as usize].kind);
+        let text = match kind {
+            Some(MethodKind::Unary) | None => {
+                "grpc: error unmarshalling request: the message is malformed"
+            }
+            Some(MethodKind::ServerStream | MethodKind::BidiStream) => {
+                "grpc: failed to unmarshal the received message: the message is malformed"
+            }
+        };
         self.finish(conn, stream, &Status::new(Code::Internal, text));
     }
 
