@@ -109,6 +109,21 @@ impl Interests {
         self.ranges.stab(self.ranges.root, key, &self.slots, into);
     }
 
+    /// How many table entries and treap nodes were looked at since the last call.
+    #[cfg(test)]
+    pub fn take_looks(&self) -> usize {
+        self.keys.looks.take() + self.ranges.looks.take()
+    }
+
+    /// Interests, and bytes of the slots that hold them and of what finds them.
+    #[cfg(test)]
+    pub fn size(&self) -> (usize, usize) {
+        let ranges = self.ranges.nodes.capacity() * size_of::<Node>();
+        let keys = self.keys.entries.capacity() * size_of::<Entry>();
+        let slots = self.slots.capacity() * size_of::<Interest>();
+        (self.slots.len(), slots + keys + ranges)
+    }
+
     fn allocate(&mut self, key: &[u8], end: End) -> u32 {
         let interest = Interest {
             key: key.into(),
@@ -192,6 +207,8 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
 struct KeyTable {
     entries: Vec<Entry>,
     count: usize,
+    #[cfg(test)]
+    looks: std::cell::Cell<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -215,6 +232,8 @@ impl KeyTable {
         let mask = self.entries.len() - 1;
         let mut at = hash as u32 as usize & mask;
         loop {
+            #[cfg(test)]
+            self.looks.update(|looks| looks + 1);
             let entry = self.entries[at];
             if entry.interest == NONE {
                 return None;
@@ -292,6 +311,8 @@ struct Treap {
     nodes: Vec<Node>,
     root: u32,
     free: u32,
+    #[cfg(test)]
+    looks: std::cell::Cell<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -310,6 +331,8 @@ impl Default for Treap {
             nodes: Vec::new(),
             root: NONE,
             free: NONE,
+            #[cfg(test)]
+            looks: Default::default(),
         }
     }
 }
@@ -464,6 +487,8 @@ impl Treap {
         if at == NONE {
             return;
         }
+        #[cfg(test)]
+        self.looks.update(|looks| looks + 1);
         let node = &self.nodes[at as usize];
         if !slots[node.greatest as usize].end.passes(key) {
             return;

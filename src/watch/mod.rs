@@ -56,4 +56,6 @@ pub use stream::{StreamInput, StreamKey};
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod tests;

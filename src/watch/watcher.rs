@@ -145,6 +145,12 @@ impl Watchers {
         }
     }
 
+    /// Bytes of the slab.
+    #[cfg(test)]
+    pub fn size(&self) -> usize {
+        self.slots.capacity() * size_of::<Watcher>()
+    }
+
     pub fn living(&self) -> impl Iterator<Item = (u32, &Watcher)> {
         (0..)
             .zip(&self.slots)
