@@ -250,11 +250,9 @@ impl StateMachine {
         let delete = DeleteRequestRef::decode(entry.body).ok_or(bad_body(entry))?;
         let end = RangeEnd::from_wire(Bytes::copy_from_slice(delete.range_end));
         let mut write = self.store.write();
-        let previous = match delete.prev_kv {
-            true => txn::kvs_of(delete.key, &end, &write)?,
-            false => Vec::new(),
-        };
-        let deleted = write.delete_range(delete.key, &end)? as i64;
+        let mut previous = Vec::new();
+        let wanted = delete.prev_kv.then_some(&mut previous);
+        let deleted = write.delete_range(delete.key, &end, wanted)? as i64;
         let revision = write.revision();
         let changes = write.finish();
         outcome.changes = self.settle(changes);

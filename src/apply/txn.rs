@@ -222,29 +222,14 @@ fn run_delete(
     write: &mut WriteTxn<'_>,
 ) -> Result<OpResponse, Corrupt> {
     let end = RangeEnd::from_wire(delete.range_end.clone());
-    let previous = match delete.prev_kv {
-        true => kvs_of(&delete.key, &end, write)?,
-        false => Vec::new(),
-    };
-    let deleted = write.delete_range(&delete.key, &end)?;
+    let mut previous = Vec::new();
+    let wanted = delete.prev_kv.then_some(&mut previous);
+    let deleted = write.delete_range(&delete.key, &end, wanted)?;
     Ok(OpResponse::DeleteRange {
         revision: write.revision(),
         deleted: deleted as i64,
         previous,
     })
-}
-
-/// The key-values of a range as they are within the transaction.
-pub(super) fn kvs_of(
-    key: &[u8],
-    end: &RangeEnd,
-    write: &WriteTxn<'_>,
-) -> Result<Vec<Bytes>, Corrupt> {
-    let mut kvs = Vec::new();
-    for key in write.keys(key, end)? {
-        kvs.extend(write.kv(&key)?);
-    }
-    Ok(kvs)
 }
 
 /// Why a read-only transaction has no answer.

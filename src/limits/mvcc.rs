@@ -40,6 +40,10 @@ pub const COMPACT_PENDING_DELETES_MAX: usize = 200_000;
 /// Records freed per log entry from generations that are in the file: twice what one put adds.
 pub const RELEASE_RECORDS_PER_ENTRY: usize = 4;
 
+/// Keys of a range that are found and then deleted at a time: what is held of them beside the
+/// changes that they become.
+pub const DELETE_WALK_ENTRIES: usize = 1024;
+
 /// Space below which giving back is not worth a page write.
 pub const DEFRAGMENT_BYTES_MIN: u64 = 64 << 10;
 /// Pages that one commit moves to give space back: 8 MB with ordinary pages.

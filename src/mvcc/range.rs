@@ -593,6 +593,21 @@ pub(super) enum WalkEnd {
     Done,
 }
 
+/// Visits live keys of a range in their newest state, from `resume` on, about `entries_max`.
+pub(super) fn walk_newest(
+    state: &State,
+    (first, end): (&[u8], &RangeEnd),
+    resume: Option<&[u8]>,
+    entries_max: usize,
+    visit: &mut impl FnMut(&[u8], KeyMeta),
+) -> Result<WalkEnd, Corrupt> {
+    let visit = &mut |key: &[u8], meta| {
+        visit(key, meta);
+        Ok(Flow::Next(0))
+    };
+    walk_range(state, first, end, resume, i64::MAX, entries_max, visit)
+}
+
 /// Visits the live keys of a range at main revision `at`, all in one go or `entries_max` entries.
 pub(super) fn walk(
     state: &State,

@@ -1,13 +1,14 @@
 //! Pure. One write transaction: what etcd gives one main revision.
 
 use super::Progress;
-use super::range::{RangeEnd, RangeError, RangeKvs, RangeScan, RangeSpec, walk};
+use super::range::{RangeEnd, RangeError, RangeKvs, RangeScan, RangeSpec, WalkEnd, walk_newest};
 use super::store::Store;
 use super::view::View;
 use crate::backend::{
     Corrupt, EntryRule, IndexEntry, KeyMeta, KvFields, Link, Record, kv_key_bytes, schema,
 };
 use crate::ids::{LeaseId, Revision};
+use crate::limits::mvcc::DELETE_WALK_ENTRIES;
 use bytes::Bytes;
 
 /// What a transaction did.
@@ -113,23 +114,6 @@ impl<'s> WriteTxn<'s> {
         })
     }
 
-    /// The live keys of a range, in order.
-    pub fn keys(&self, key: &[u8], end: &RangeEnd) -> Result<Vec<Bytes>, Corrupt> {
-        let mut keys = Vec::new();
-        walk(
-            self.store.state(),
-            key,
-            end,
-            i64::MAX,
-            usize::MAX,
-            &mut |key, _| {
-                keys.push(Bytes::copy_from_slice(key));
-                Ok(true)
-            },
-        )?;
-        Ok(keys)
-    }
-
     /// Sets a key; `lease` 0 is none.
     pub fn put(&mut self, key: &[u8], value: &[u8], lease: LeaseId) -> Result<Revision, Corrupt> {
         let before = self.before(key)?;
@@ -179,10 +163,63 @@ impl<'s> WriteTxn<'s> {
 
     /// Deletes a key. `false` when there is none.
     pub fn delete(&mut self, key: &[u8]) -> Result<bool, Corrupt> {
-        let before = self.before(key)?;
-        let Some(previous) = before.and_then(|entry| entry.live()) else {
-            return Ok(false);
-        };
+        match self.before(key)?.and_then(|entry| entry.live()) {
+            Some(previous) => self.bury(key, previous),
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Deletes the live keys of a range; gives their number and, where it is asked for, what they
+    /// were. Each key's index entry is read once, and few are held beside the changes.
+    pub fn delete_range(
+        &mut self,
+        key: &[u8],
+        end: &RangeEnd,
+        mut previous: Option<&mut Vec<Bytes>>,
+    ) -> Result<u64, Corrupt> {
+        let mut deleted = 0;
+        let mut found = Vec::new();
+        let mut resume: Option<Vec<u8>> = None;
+        loop {
+            let walked = walk_newest(
+                self.store.state(),
+                (key, end),
+                resume.as_deref(),
+                DELETE_WALK_ENTRIES,
+                &mut |key, meta| found.push((Bytes::copy_from_slice(key), meta)),
+            )?;
+            deleted += found.len() as u64;
+            for (key, meta) in found.drain(..) {
+                if let Some(previous) = &mut previous {
+                    let kv = self.store.state().live_kv(meta.modified)?;
+                    previous.push(kv.to_bytes());
+                }
+                self.check_reached(&key, meta.modified)?;
+                self.bury(&key, meta);
+            }
+            match walked {
+                WalkEnd::At(next) => resume = Some(next),
+                WalkEnd::Done => return Ok(deleted),
+            }
+        }
+    }
+
+    /// The changes so far.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Ends the transaction.
+    pub fn finish(self) -> Changes {
+        Changes {
+            revision: self.store.current,
+            changes: self.changes,
+        }
+    }
+
+    /// Writes the tombstone of a live key.
+    fn bury(&mut self, key: &[u8], previous: KeyMeta) {
         let revision = self.next_revision();
         // The stored tombstone has the key alone; that is the front of what the event carries.
         let mut fields = KvFields {
@@ -199,8 +236,12 @@ impl<'s> WriteTxn<'s> {
             ..KeyMeta::default()
         };
         let key = kv_key_bytes(&kv, key.len());
+        let before = IndexEntry {
+            meta: previous,
+            tombstone: false,
+        };
         self.record(
-            before,
+            Some(before),
             IndexEntry {
                 meta,
                 tombstone: true,
@@ -217,41 +258,22 @@ impl<'s> WriteTxn<'s> {
             previous,
             lease,
         });
-        Ok(true)
-    }
-
-    /// Deletes the live keys of a range; gives their number.
-    pub fn delete_range(&mut self, key: &[u8], end: &RangeEnd) -> Result<u64, Corrupt> {
-        if *end == RangeEnd::Single {
-            return self.delete(key).map(u64::from);
-        }
-        let mut deleted = 0;
-        for key in self.keys(key, end)? {
-            deleted += u64::from(self.delete(&key)?);
-        }
-        Ok(deleted)
-    }
-
-    /// The changes so far.
-    pub fn changes(&self) -> &[Change] {
-        &self.changes
-    }
-
-    /// Ends the transaction.
-    pub fn finish(self) -> Changes {
-        Changes {
-            revision: self.store.current,
-            changes: self.changes,
-        }
     }
 
     /// The key's index entry, below the next revision: links point back.
     fn before(&self, key: &[u8]) -> Result<Option<IndexEntry>, Corrupt> {
         let entry = self.store.state().index(key)?;
-        if entry.is_some_and(|entry| entry.meta.modified.main > self.store.current) {
-            return Err(Corrupt::entry(schema::INDEX, key, EntryRule::Reached));
+        if let Some(entry) = &entry {
+            self.check_reached(key, entry.meta.modified)?;
         }
         Ok(entry)
+    }
+
+    fn check_reached(&self, key: &[u8], modified: Revision) -> Result<(), Corrupt> {
+        match modified.main > self.store.current {
+            true => Err(Corrupt::entry(schema::INDEX, key, EntryRule::Reached)),
+            false => Ok(()),
+        }
     }
 
     fn next_revision(&mut self) -> Revision {
