@@ -249,7 +249,11 @@ impl Session {
         if self.filled == self.inbox.len() {
             self.inbox.resize(self.filled * 2, 0);
         }
-        let got = self.socket.read(&mut self.inbox[self.filled..])?;
+        let got = match self.socket.read(&mut self.inbox[self.filled..]) {
+            // With a timeout set a stopped and continued process meets this: callers ask again.
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            read => read?,
+        };
         if got == 0 {
             return Err(SessionError::Closed);
         }
