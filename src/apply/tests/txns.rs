@@ -307,3 +307,55 @@ fn range_revisions_are_checked_before_anything_is_written() {
     let txn = then(vec![lease, at(99)]);
     assert_eq!(world.call(Kind::Txn, &txn), Err(ApplyError::LeaseNotFound));
 }
+
+// Catches: a key that is lost, or kept twice, when a transaction deletes and puts it and the store
+// is compacted at just that revision: a real etcd loses it and ends at its next read.
+#[test]
+fn a_key_changed_twice_survives_compaction_there() {
+    let mut world = World::new();
+    world.call(Kind::Put, &put("b", "1")).unwrap();
+    let txn = then(vec![
+        op_delete("a", "\0"),
+        op_put("b", "2"),
+        op_put("c", "2"),
+    ]);
+    assert_eq!(validate::txn(&txn, 128), Ok(()));
+    world.call(Kind::Txn, &txn).unwrap();
+    let undone = then(vec![op_put("c", "3"), op_delete("c", "\0")]);
+    world.call(Kind::Txn, &undone).unwrap();
+    for revision in [3, 4] {
+        let physical = true;
+        world
+            .call(Kind::Compact, &CompactionRequest { revision, physical })
+            .unwrap();
+        world.finish_compaction();
+        world.commit();
+        let view = world.machine.store().view();
+        let kv = view.kv(b"b").unwrap().expect("the key lives");
+        let kv = crate::pb::mvccpb::KeyValue::decode(kv).unwrap();
+        assert_eq!(
+            (kv.create_revision, kv.version, &kv.value[..]),
+            (3, 1, &b"2"[..])
+        );
+        assert_eq!(view.kv(b"c"), Ok(None));
+    }
+}
+
+// Catches: a put that keeps the value of a key which its own transaction has deleted: it was
+// checked before, and must not end the process, as it does etcd's.
+#[test]
+fn a_put_may_keep_what_its_transaction_deleted() {
+    let mut world = World::new();
+    world.call(Kind::Put, &put("b", "1")).unwrap();
+    let keeping = op(Request::RequestPut(PutRequest {
+        ignore_value: true,
+        ignore_lease: true,
+        ..put("b", "")
+    }));
+    let txn = then(vec![op_delete("a", "\0"), keeping]);
+    assert_eq!(validate::txn(&txn, 128), Ok(()));
+    world.call(Kind::Txn, &txn).unwrap();
+    let kv = world.machine.store().view().kv(b"b").unwrap();
+    let kv = crate::pb::mvccpb::KeyValue::decode(kv.expect("it was put")).unwrap();
+    assert_eq!((kv.version, &kv.value[..], kv.lease), (1, &b""[..], 0));
+}
