@@ -1,7 +1,8 @@
 //! Driver. The server and a real etcd, the same requests in lock step, every answer compared.
 //!
-//! *Live*: a seed draws the requests; both servers start empty. *Recorded*: the requests and etcd's
-//! answers come from a file of `tests/it/transcripts/`, so that machines without Go compare too.
+//! *Live*: a seed draws the requests, or a script says them; both servers start empty. *Recorded*:
+//! the requests and etcd's answers come from a file of `tests/it/transcripts/`, so that machines
+//! without Go compare too.
 //!
 //! What is compared: code, text and every byte of the answer, except what differs between two
 //! etcds as well (`Outcome::masked`). A difference names the step, both answers and how to repeat.
@@ -13,49 +14,69 @@
 mod describe;
 mod draw;
 mod outcome;
-mod overlap;
 mod run;
+mod scripts;
 mod step;
 mod transcript;
+mod twice;
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::world;
 use draw::Drawer;
+use outcome::Outcome;
 use run::{Mismatches, Side};
+use scripts::{SCRIPTS, Script};
+use step::Step;
 use transcript::Transcript;
 
 const LIVE_SEEDS: [u64; 2] = [1, 2];
 const LIVE_STEPS: u64 = 4_000;
-const RECORDED: [(&str, u64, u64); 2] = [("seed-11", 11, 8_000), ("seed-12", 12, 8_000)];
+const RECORDED: [(&str, u64, u64); 2] = [("seed-11", 11, 12_000), ("seed-12", 12, 12_000)];
 
 pub fn tests() -> Vec<Trial> {
     let mut tests = Vec::new();
+    let mut add = |name: String, test: Box<dyn FnOnce() -> Ending + Send>| {
+        tests.push(Trial::ignorable_test(format!("differential::{name}"), test));
+    };
     for seed in LIVE_SEEDS {
-        tests.push(Trial::ignorable_test(
-            format!("differential::live_{seed}"),
-            move || with_etcd(|etcd| live(world::ringbolt(), etcd, seed)),
-        ));
+        add(
+            format!("live_{seed}"),
+            Box::new(move || with_etcd(|etcd| live(world::ringbolt(), etcd, seed))),
+        );
+    }
+    for (name, seed, count) in RECORDED {
+        add(
+            format!("recorded_{name}"),
+            Box::new(move || recorded(name, &mut Drawn::new(seed, count))),
+        );
+    }
+    for Script(name, make) in SCRIPTS {
+        add(
+            format!("script_{name}"),
+            Box::new(move || {
+                with_etcd(|etcd| compare(world::ringbolt(), etcd, name, &mut Written::new(make)))
+            }),
+        );
+        add(
+            format!("recorded_script_{name}"),
+            Box::new(move || recorded(&format!("script-{name}"), &mut Written::new(make))),
+        );
     }
     // Proves the comparison itself: two etcds must never differ.
     let etcd_and_etcd = Trial::ignorable_test("differential::etcd_and_etcd", || {
         with_etcd(|etcd| live(etcd.clone(), etcd, LIVE_SEEDS[0]))
     });
     tests.push(etcd_and_etcd.with_ignored_flag(true));
-    for (name, seed, steps) in RECORDED {
-        tests.push(Trial::ignorable_test(
-            format!("differential::recorded_{name}"),
-            move || recorded(name, seed, steps),
-        ));
-    }
     tests
 }
 
-fn with_etcd(
-    test: impl FnOnce(PathBuf) -> Result<Completion, Failed>,
-) -> Result<Completion, Failed> {
+type Ending = Result<Completion, Failed>;
+
+fn with_etcd(test: impl FnOnce(PathBuf) -> Ending) -> Ending {
     match world::etcd_folder() {
         Ok(folder) => test(folder.join("etcd")),
         Err(reason) => Ok(Completion::ignored_with(reason)),
@@ -69,70 +90,113 @@ fn number(variable: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-// Catches: any answer that differs from etcd's for the same history.
-fn live(subject: PathBuf, oracle: PathBuf, seed: u64) -> Result<Completion, Failed> {
+/// Where the steps of a comparison come from.
+trait Steps {
+    fn next(&mut self) -> Option<Step>;
+    /// What etcd answered to the step.
+    fn observe(&mut self, step: &Step, outcome: &Outcome);
+}
+
+/// Steps drawn from a seed.
+struct Drawn {
+    drawer: Drawer,
+    left: u64,
+}
+
+impl Drawn {
+    fn new(seed: u64, count: u64) -> Drawn {
+        Drawn {
+            drawer: Drawer::new(seed),
+            left: count,
+        }
+    }
+}
+
+impl Steps for Drawn {
+    fn next(&mut self) -> Option<Step> {
+        self.left = self.left.checked_sub(1)?;
+        Some(self.drawer.next())
+    }
+
+    fn observe(&mut self, step: &Step, outcome: &Outcome) {
+        self.drawer.observe(step, outcome);
+    }
+}
+
+/// Steps of a script.
+struct Written(VecDeque<Step>);
+
+impl Written {
+    fn new(script: fn() -> Vec<Step>) -> Written {
+        Written(script().into())
+    }
+}
+
+impl Steps for Written {
+    fn next(&mut self) -> Option<Step> {
+        self.0.pop_front()
+    }
+
+    fn observe(&mut self, _: &Step, _: &Outcome) {}
+}
+
+fn live(subject: PathBuf, oracle: PathBuf, seed: u64) -> Ending {
     let seed = number("RINGBOLT_DIFF_SEED", seed);
-    let steps = number("RINGBOLT_DIFF_STEPS", LIVE_STEPS);
+    let count = number("RINGBOLT_DIFF_STEPS", LIVE_STEPS);
+    let mut steps = Drawn::new(seed, count);
+    compare(subject, oracle, &format!("seed {seed}"), &mut steps)
+}
+
+// Catches: any answer that differs from etcd's for the same history.
+fn compare(subject: PathBuf, oracle: PathBuf, name: &str, steps: &mut dyn Steps) -> Ending {
     let folder = world::scratch("differential")?;
     let mut oracle = Side::oracle(oracle, &folder.path().join("oracle"))?;
     let mut subject = Side::subject(subject, &folder.path().join("subject"))?;
-    let mut drawer = Drawer::new(seed);
     let mut mismatches = Mismatches::new(number("RINGBOLT_DIFF_MISMATCHES", 1));
-    for i in 0..steps {
-        let step = drawer.next();
+    let mut at = 0;
+    while let Some(step) = steps.next() {
         // Both work at the same time.
         oracle.begin(&step)?;
         subject.begin(&step)?;
         let expected = oracle.finish(&step)?;
         let got = subject.finish(&step)?;
-        drawer.observe(&step, &expected);
-        mismatches.compare(&format!("seed {seed}, step {i}"), &step, &expected, &got)?;
+        steps.observe(&step, &expected);
+        mismatches.compare(&format!("{name}, step {at}"), &step, &expected, &got)?;
+        at += 1;
     }
     mismatches.verdict()
 }
 
 // Catches: the same, on machines where no etcd can be built.
-fn recorded(name: &str, seed: u64, steps: u64) -> Result<Completion, Failed> {
+fn recorded(name: &str, steps: &mut dyn Steps) -> Ending {
     let path = world::repository().join(format!("tests/it/transcripts/{name}.deflate"));
     if std::env::var_os("REWRITE").is_some() {
-        return with_etcd(|etcd| record(etcd, seed, steps, &path));
+        return with_etcd(|etcd| record(etcd, steps, &path));
     }
     let transcript = Transcript::load(&path)?;
     let folder = world::scratch("recorded")?;
     let mut subject = Side::subject(world::ringbolt(), folder.path())?;
     let mut mismatches = Mismatches::new(number("RINGBOLT_DIFF_MISMATCHES", 1));
-    for (i, (step, expected)) in transcript.steps.iter().enumerate() {
+    for (at, (step, expected)) in transcript.steps.iter().enumerate() {
         subject.begin(step)?;
         let got = subject.finish(step)?;
-        mismatches.compare(
-            &format!("transcript {name}, step {i}"),
-            step,
-            expected,
-            &got,
-        )?;
+        let at = format!("transcript {name}, step {at}");
+        mismatches.compare(&at, step, expected, &got)?;
     }
     mismatches.verdict()
 }
 
-fn record(
-    etcd: PathBuf,
-    seed: u64,
-    steps: u64,
-    path: &std::path::Path,
-) -> Result<Completion, Failed> {
+fn record(etcd: PathBuf, steps: &mut dyn Steps, path: &Path) -> Ending {
     let folder = world::scratch("record")?;
     let mut oracle = Side::oracle(etcd, folder.path())?;
-    let mut drawer = Drawer::new(seed);
     let mut transcript = Transcript::default();
-    for _ in 0..steps {
-        let step = drawer.next();
+    while let Some(step) = steps.next() {
         oracle.begin(&step)?;
         let outcome = oracle.finish(&step)?;
-        drawer.observe(&step, &outcome);
+        steps.observe(&step, &outcome);
         transcript.steps.push((step, outcome));
     }
     transcript.save(path)?;
-    Ok(Completion::ignored_with(format!(
-        "recorded {steps} steps of seed {seed}"
-    )))
+    let count = transcript.steps.len();
+    Ok(Completion::ignored_with(format!("recorded {count} steps")))
 }

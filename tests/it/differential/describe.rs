@@ -27,15 +27,38 @@ pub fn step(step: &Step) -> String {
     )
 }
 
-pub fn outcome(step: &Step, outcome: &Outcome) -> String {
-    if step.kind.is_watch() {
-        return format!(
-            "code {} {:?}\n{}",
-            outcome.code,
-            outcome.text,
-            String::from_utf8_lossy(&outcome.body)
-        );
+/// A step, and two answers to it.
+pub fn difference(step: &Step, expected: &Outcome, got: &Outcome) -> String {
+    let mut text = self::step(step);
+    if !step.kind.is_watch() || (expected.code, &expected.text) != (got.code, &got.text) {
+        let (expected, got) = (outcome(step, expected), outcome(step, got));
+        let _ = write!(text, "\n  etcd: {expected}\n  here: {got}");
+        return text;
     }
+    // Of what a watch stream saw, from the first line that differs.
+    let lines = |outcome: &Outcome| -> Vec<String> {
+        let text = String::from_utf8_lossy(&outcome.body);
+        text.lines().map(str::to_string).collect()
+    };
+    let (expected, got) = (lines(expected), lines(got));
+    let both = expected
+        .iter()
+        .zip(&got)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let _ = write!(text, "\n  after {both} equal lines");
+    for (side, lines) in [("etcd", &expected), ("here", &got)] {
+        for line in lines[both..].iter().take(DIFFERING_LINES_MAX) {
+            let _ = write!(text, "\n  {side}: {line}");
+        }
+    }
+    text
+}
+
+/// Lines of either side that are shown of a difference.
+const DIFFERING_LINES_MAX: usize = 20;
+
+fn outcome(step: &Step, outcome: &Outcome) -> String {
     let body = fields(&outcome.body, known(step.kind, false));
     format!("code {} {:?} {{{body}}}", outcome.code, outcome.text)
 }

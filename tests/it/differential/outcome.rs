@@ -8,7 +8,11 @@ use super::step::{Kind, Step};
 /// Sorting is not stable in etcd past this many keys: see `masked_sort`.
 const STABLE_SORT_MAX: usize = 12;
 
-const UNREADABLE: &str = "grpc: error unmarshalling request";
+/// What grpc-go says of a message that is none, of unary calls and of streams.
+const UNREADABLE: [&str; 2] = [
+    "grpc: error unmarshalling request",
+    "grpc: failed to unmarshal the received message",
+];
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Outcome {
@@ -20,18 +24,21 @@ pub struct Outcome {
 
 impl Outcome {
     /// Masks in an answer to `step`: cluster id, member id and term; a random lease id; the time a
-    /// lease has left and the order of its keys; the order of keys that a sort finds equal.
+    /// lease has left; the order of its keys, of alarms, and of keys that a sort finds equal.
     pub fn masked(mut self, step: &Step) -> Outcome {
         // What follows is the words of Go's protobuf package, which it varies on purpose.
-        if let Some(cut) = self.text.find(UNREADABLE) {
-            self.text.truncate(cut + UNREADABLE.len());
+        for unreadable in UNREADABLE {
+            if let Some(cut) = self.text.find(unreadable) {
+                self.text.truncate(cut + unreadable.len());
+            }
         }
         if self.code != 0 || step.kind.is_watch() || self.body.is_empty() {
             return self;
         }
         let random_lease = step.kind == Kind::LeaseGrant && message::int(&step.request, 2) == 0;
         let mut masked = Message::new();
-        let mut lease_keys = Vec::new();
+        // What comes in the order of a Go map.
+        let mut unordered = Vec::new();
         let read = message::fields(&self.body, |number, value| {
             let built = std::mem::take(&mut masked);
             masked = match (step.kind, number, value) {
@@ -41,8 +48,8 @@ impl Outcome {
                 }
                 (Kind::LeaseGrant, 2, _) if random_lease => built,
                 (Kind::LeaseTimeToLive, 3, Field::Varint(left)) if left as i64 > 0 => built,
-                (Kind::LeaseTimeToLive, 5, Field::Bytes(key)) => {
-                    lease_keys.push(key.to_vec());
+                (Kind::LeaseTimeToLive, 5, Field::Bytes(v)) | (Kind::Alarm, 2, Field::Bytes(v)) => {
+                    unordered.push(v.to_vec());
                     built
                 }
                 (_, _, Field::Varint(v)) => built.int_present(number, v as i64),
@@ -50,16 +57,19 @@ impl Outcome {
                 (_, _, Field::Fixed32(_) | Field::Fixed64(_)) => built,
             };
         });
-        lease_keys.sort();
-        for key in &lease_keys {
-            masked = masked.bytes_present(5, key);
+        unordered.sort();
+        let field = if step.kind == Kind::Alarm { 2 } else { 5 };
+        for value in &unordered {
+            masked = masked.bytes_present(field, value);
         }
         self.body = match read {
             Some(()) => masked.into_bytes(),
             None => [b"not a message: ", &self.body[..]].concat(),
         };
-        if step.kind == Kind::Range {
-            self.body = masked_sort(&step.request, self.body);
+        match step.kind {
+            Kind::Range => self.body = masked_sort(&step.request, self.body),
+            Kind::Txn => self.body = masked_sorts(&step.request, self.body),
+            _ => {}
         }
         self
     }
@@ -102,6 +112,46 @@ fn masked_sort(request: &[u8], body: Vec<u8>) -> Vec<u8> {
         .int(3, message::int(&body, 3))
         .int(4, message::int(&body, 4))
         .into_bytes()
+}
+
+/// The same for each range of a transaction. `body` is the answer to it.
+fn masked_sorts(request: &[u8], body: Vec<u8>) -> Vec<u8> {
+    let branch = if message::int(&body, 2) != 0 { 2 } else { 3 };
+    let ops = message::repeated(request, branch);
+    let mut ops = ops.iter();
+    let mut masked = Message::new();
+    let read = message::fields(&body, |number, value| {
+        let built = std::mem::take(&mut masked);
+        masked = match (number, value) {
+            (3, Field::Bytes(response)) => {
+                let op = ops.next().copied().unwrap_or_default();
+                built.bytes_present(3, &masked_op(op, response))
+            }
+            (_, Field::Bytes(v)) => built.bytes_present(number, v),
+            (_, Field::Varint(v)) => built.int_present(number, v as i64),
+            (_, Field::Fixed32(_) | Field::Fixed64(_)) => built,
+        };
+    });
+    match read {
+        Some(()) => masked.into_bytes(),
+        None => body,
+    }
+}
+
+fn masked_op(op: &[u8], response: &[u8]) -> Vec<u8> {
+    let of = |number| {
+        message::repeated(response, number)
+            .last()
+            .map(|r| r.to_vec())
+    };
+    let masked = |number, bytes: Vec<u8>| Message::new().bytes_present(number, &bytes).into_bytes();
+    if let Some(range) = of(1) {
+        return masked(1, masked_sort(message::bytes(op, 1), range));
+    }
+    match of(4) {
+        Some(txn) => masked(4, masked_sorts(message::bytes(op, 4), txn)),
+        None => response.to_vec(),
+    }
 }
 
 /// The messages of a RangeStream, merged as protobuf merges: the answer that a unary Range would

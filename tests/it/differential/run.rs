@@ -1,6 +1,6 @@
 //! Driver. One side of a comparison: a server, a connection, and at most one open watch stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use ringbolt::bench::session::{Call, Event, Session, SessionError};
 
 use super::describe::{self, literal};
 use super::outcome::{Outcome, merged_stream};
-use super::step::{Kind, Step};
+use super::step::{Kind, PROGRESS_KEY, Step};
 use crate::world;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -26,6 +26,19 @@ pub struct Side {
     watch: Option<Watching>,
 }
 
+/// The watch whose event shows that a progress request before it was left without an answer: both
+/// travel in order. It starts in the past, so that nobody else is given an event meanwhile. No
+/// other watch has this id.
+const BARRIER_ID: i64 = 1 << 40;
+
+/// How far the barrier watch is.
+#[derive(Default)]
+struct Barrier {
+    created: bool,
+    event: bool,
+    canceled: bool,
+}
+
 /// The open watch stream and what it has said since the last `WatchSync`.
 struct Watching {
     call: Call,
@@ -34,10 +47,15 @@ struct Watching {
     /// Lines by watch id; −1 holds creations that were refused.
     lines: BTreeMap<i64, Vec<String>>,
     live: Vec<i64>,
+    /// Watches that the server canceled and the client did not.
+    ended: BTreeSet<i64>,
     creations_unanswered: u32,
     cancels_unanswered: u32,
     progress: i64,
     last_revision: BTreeMap<i64, i64>,
+    barrier: Barrier,
+    /// Watches whose last answer is continued by the next one.
+    fragmented: BTreeSet<i64>,
 }
 
 impl Side {
@@ -94,15 +112,18 @@ impl Side {
                     requests: vec![describe::step(step)],
                     lines: BTreeMap::new(),
                     live: Vec::new(),
+                    ended: BTreeSet::new(),
                     creations_unanswered: 0,
                     cancels_unanswered: 0,
                     progress: 0,
                     last_revision: BTreeMap::new(),
+                    barrier: Barrier::default(),
+                    fragmented: BTreeSet::new(),
                 });
                 self.send_watch_requests(&requests, 1)
             }
             Kind::WatchMore => self.send_watch_requests(&message::repeated(&step.request, 1), 0),
-            Kind::WatchSync | Kind::WatchClose => Ok(()),
+            Kind::WatchSync | Kind::WatchClose | Kind::WatchProgress | Kind::Restart => Ok(()),
             kind => {
                 self.call = Some(self.session.open(kind.path(), &step.request, true)?);
                 Ok(())
@@ -121,14 +142,13 @@ impl Side {
         for (i, request) in requests.iter().enumerate() {
             let create = !message::repeated(request, 1).is_empty();
             watch.creations_unanswered += u32::from(create);
-            if let [cancel] = message::repeated(request, 2)[..]
-                && let Some(slot) = watch
-                    .live
-                    .iter()
-                    .position(|id| *id == message::int(cancel, 1))
-            {
-                watch.live.swap_remove(slot);
-                watch.cancels_unanswered += 1;
+            for cancel in message::repeated(request, 2) {
+                let id = message::int(cancel, 1);
+                let slot = watch.live.iter().position(|live| *live == id);
+                if let Some(slot) = slot {
+                    watch.live.swap_remove(slot);
+                }
+                watch.cancels_unanswered += u32::from(slot.is_some() | watch.ended.remove(&id));
             }
             if i >= already_sent {
                 self.session.send(watch.call, request)?;
@@ -150,6 +170,8 @@ impl Side {
             }
             Kind::WatchSync if message::int(&step.request, 2) != 0 => self.outlive_watches(),
             Kind::WatchSync => self.sync_watch(message::int(&step.request, 1)),
+            Kind::WatchProgress => self.ask_progress(),
+            Kind::Restart => self.restart(),
             Kind::WatchClose => {
                 if let Some(watch) = self.watch.take() {
                     self.session.cancel(watch.call).map_err(|e| e.to_string())?;
@@ -215,6 +237,65 @@ impl Side {
         })
     }
 
+    /// A progress request, and behind it an event: what comes first tells whether it is answered.
+    fn ask_progress(&mut self) -> Result<Outcome, String> {
+        // The new revision tells the answer from a late one to an earlier request.
+        let revision = self.put_progress_key()?;
+        let create = Message::new().bytes(1, PROGRESS_KEY).int(7, BARRIER_ID);
+        let cancel = Message::new().int(1, BARRIER_ID);
+        self.send_watch(Message::new().nested(3, &Message::new()))?;
+        self.send_watch(Message::new().nested(1, &create.int(3, revision)))?;
+        self.read_until(|watch| watch.barrier.created && watch.barrier.event)?;
+        self.send_watch(Message::new().nested(2, &cancel))?;
+        self.read_until(|watch| watch.barrier.canceled)?;
+        let watch = self.watch.as_mut().ok_or("no watch stream is open")?;
+        watch.barrier = Barrier::default();
+        let answer = match watch.progress {
+            at if at >= revision => format!("answered at {at}"),
+            _ => "no answer".to_string(),
+        };
+        // What was said before the barrier's event: everything, of watches that do not lag.
+        Ok(Outcome {
+            body: format!("{answer}\n{}", self.take_lines()).into_bytes(),
+            ..Outcome::default()
+        })
+    }
+
+    fn restart(&mut self) -> Result<Outcome, String> {
+        self.server.kill();
+        let again = self.server.spawn_again();
+        again.map_err(|error| error.to_string())?;
+        let (_, revision) = self.server.wait_ready().map_err(|e| e.to_string())?;
+        self.session = Session::connect(&self.server.endpoint(), ANSWER_WITHIN)
+            .map_err(|error| error.to_string())?;
+        Ok(Outcome {
+            text: format!("ready at {revision}"),
+            ..Outcome::default()
+        })
+    }
+
+    fn put_progress_key(&mut self) -> Result<i64, String> {
+        let put = Message::new().bytes(1, PROGRESS_KEY);
+        let reply = self.session.unary(Kind::Put.path(), put.as_bytes());
+        let reply = reply.map_err(|error| error.to_string())?;
+        Ok(message::header_revision(&reply.message))
+    }
+
+    fn send_watch(&mut self, request: Message) -> Result<(), String> {
+        let call = self.watch.as_ref().ok_or("no watch stream is open")?.call;
+        let sent = self.session.send(call, request.as_bytes());
+        sent.map_err(|error| error.to_string())
+    }
+
+    fn read_until(&mut self, reached: impl Fn(&Watching) -> bool) -> Result<(), String> {
+        while !self.watch.as_ref().is_some_and(&reached) {
+            if !self.read_watch(ANSWER_WITHIN)? {
+                return Err(format!("no answer; so far:\n{}", self.take_lines()));
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until the server has cancelled every watch, then takes what they said.
     fn outlive_watches(&mut self) -> Result<Outcome, String> {
         while self
@@ -274,6 +355,12 @@ impl Watching {
             self.progress = self.progress.max(revision);
             return Ok(());
         }
+        if id == BARRIER_ID {
+            self.barrier.created |= created;
+            self.barrier.canceled |= canceled;
+            self.barrier.event |= !events.is_empty();
+            return Ok(());
+        }
         let lines = self.lines.entry(id).or_default();
         if created {
             self.creations_unanswered = self.creations_unanswered.saturating_sub(1);
@@ -287,19 +374,30 @@ impl Watching {
         if canceled {
             if let Some(slot) = self.live.iter().position(|live| *live == id) {
                 self.live.swap_remove(slot);
+                self.ended.insert(id);
             } else if !created {
                 self.cancels_unanswered = self.cancels_unanswered.saturating_sub(1);
             }
             let reason = String::from_utf8_lossy(message::bytes(body, 6)).into_owned();
             lines.push(format!(
-                "canceled, compacted {}, {reason:?}",
+                "canceled at {revision}, compacted {}, {reason:?}",
                 message::int(body, 5)
             ));
         }
+        let fragment = message::int(body, 7) != 0;
+        let continues = match fragment {
+            true => !self.fragmented.insert(id),
+            false => self.fragmented.remove(&id),
+        };
         let last = self.last_revision.entry(id).or_default();
         for (i, event) in events.iter().enumerate() {
             let kv = KeyValue::read(message::bytes(event, 2)).ok_or("an event without a key")?;
-            if kv.mod_revision < *last || (i == 0 && kv.mod_revision == *last) {
+            let split = i == 0 && kv.mod_revision == *last;
+            if split && continues {
+                // Where other revisions are split depends on how far a watch lagged.
+                lines.push("in another answer".to_string());
+            }
+            if kv.mod_revision < *last || (split && !continues) {
                 return Err(format!(
                     "watch {id}: revision {} after {last}, or split over two answers",
                     kv.mod_revision
@@ -366,12 +464,8 @@ impl Mismatches {
         if expected == got {
             return Ok(());
         }
-        self.texts.push(format!(
-            "{at}: {}\n  etcd: {}\n  here: {}",
-            describe::step(step),
-            describe::outcome(step, expected),
-            describe::outcome(step, got)
-        ));
+        let text = describe::difference(step, expected, got);
+        self.texts.push(format!("{at}: {text}"));
         if self.texts.len() >= self.max {
             Err(self.texts.join("\n\n").into())
         } else {

@@ -31,10 +31,18 @@ pub enum Kind {
     UnknownMethod = 18,
     UnknownService = 19,
     Defragment = 20,
+    /// Puts, asks the open stream for its progress, and finds out whether that stays without an
+    /// answer; the answer is that and all the stream saw. One revision passes.
+    WatchProgress = 21,
+    /// Kills the server and starts it again on the same folder. No watch stream is open then.
+    Restart = 22,
 }
 
+/// The key that a `WatchProgress` step puts.
+pub const PROGRESS_KEY: &[u8] = b"\x01";
+
 impl Kind {
-    pub const ALL: [Kind; 21] = [
+    pub const ALL: [Kind; 23] = [
         Kind::Range,
         Kind::RangeStream,
         Kind::Put,
@@ -56,6 +64,8 @@ impl Kind {
         Kind::UnknownMethod,
         Kind::UnknownService,
         Kind::Defragment,
+        Kind::WatchProgress,
+        Kind::Restart,
     ];
 
     pub fn from_number(number: u8) -> Option<Kind> {
@@ -79,10 +89,16 @@ impl Kind {
             Kind::HashKv => path::HASH_KV,
             Kind::Alarm => path::ALARM,
             Kind::AuthStatus => path::AUTH_STATUS,
-            Kind::WatchOpen | Kind::WatchMore | Kind::WatchSync | Kind::WatchClose => path::WATCH,
+            Kind::WatchOpen
+            | Kind::WatchMore
+            | Kind::WatchSync
+            | Kind::WatchClose
+            | Kind::WatchProgress => path::WATCH,
             Kind::UnknownMethod => "/etcdserverpb.KV/Frobnicate",
             Kind::UnknownService => "/etcdserverpb.Nobody/Range",
             Kind::Defragment => path::DEFRAGMENT,
+            // None: what it waits for is a range.
+            Kind::Restart => path::RANGE,
         }
     }
 
