@@ -4,7 +4,7 @@ use super::call::{Call, Deadlines, Kind, NEVER};
 use super::metadata::Metadata;
 use super::method::{MethodId, MethodTable};
 use super::request::Unread;
-use super::status::{Code, Status};
+use super::status::Status;
 use crate::env::Monotonic;
 use crate::http2::{self, ConnectionError, ErrorCode, Head, Slot};
 use crate::ids::StreamId;
@@ -199,8 +199,7 @@ impl GrpcConnection {
                 continue;
             };
             if call.deadline == deadline {
-                let message = "context deadline exceeded";
-                self.finish(stream, &Status::new(Code::DeadlineExceeded, message));
+                self.finish(stream, &Status::deadline_exceeded());
                 self.expired.push_back(stream);
             }
         }

@@ -19,8 +19,10 @@ pub enum MessageError {
     Flag {
         got: u8,
     },
-    /// The peer half-closed inside a message.
-    Truncated,
+    /// The peer half-closed inside a message, or inside its prefix.
+    Truncated {
+        in_prefix: bool,
+    },
     /// All calls of the connection together hold too much of unfinished messages.
     Assembly {
         max: usize,
@@ -33,9 +35,9 @@ impl MessageError {
             MessageError::TooLarge { .. } | MessageError::Assembly { .. } => {
                 Code::ResourceExhausted
             }
-            MessageError::Compressed | MessageError::Flag { .. } | MessageError::Truncated => {
-                Code::Internal
-            }
+            MessageError::Compressed | MessageError::Flag { .. } => Code::Internal,
+            // grpc-go hands out its reader's own error, which has no code.
+            MessageError::Truncated { .. } => Code::Unknown,
         }
     }
 
@@ -59,7 +61,8 @@ impl fmt::Display for MessageError {
             MessageError::Flag { got } => {
                 write!(f, "grpc: received unexpected payload format {got}")
             }
-            MessageError::Truncated => f.write_str("unexpected EOF"),
+            MessageError::Truncated { in_prefix: true } => f.write_str("EOF"),
+            MessageError::Truncated { in_prefix: false } => f.write_str("unexpected EOF"),
             MessageError::Assembly { max } => {
                 write!(
                     f,
@@ -89,16 +92,18 @@ struct Partial {
 }
 
 impl MessageReader {
-    /// Bytes of the unfinished message that are held.
+    /// Bytes that the unfinished message takes, also for what is still to come.
     pub fn held_bytes(&self) -> usize {
         self.partial
             .as_ref()
-            .map_or(0, |partial| partial.body.len())
+            .map_or(0, |partial| partial.body.capacity())
     }
 
-    /// No message is under way.
-    pub fn is_empty(&self) -> bool {
-        self.partial.is_none()
+    /// What an end of the stream would cut off.
+    pub fn cut(&self) -> Option<MessageError> {
+        let partial = self.partial.as_ref()?;
+        let in_prefix = partial.prefix_size < MESSAGE_PREFIX_SIZE;
+        Some(MessageError::Truncated { in_prefix })
     }
 
     /// Takes bytes off `input` up to the end of one message, and gives that message; `None` when

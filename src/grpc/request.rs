@@ -45,9 +45,20 @@ impl GrpcConnection {
                 Understood::Plain => return self.begin_plain(stream, slot, head, end),
             },
         };
+        if self.answers_wait() {
+            let max = limits::UNREAD_BYTES_MAX;
+            let message =
+                format!("ringbolt: {max} bytes of answers wait to be read on this connection");
+            self.abort(stream, 200, &Status::new(Code::ResourceExhausted, message));
+            return None;
+        }
         let mut deadline = NEVER;
         if let Some(value) = varying {
             match value.as_bytes().map_or_else(too_long, parse_timeout) {
+                Ok(time) if time < limits::DEADLINE_MIN => {
+                    self.abort(stream, 200, &Status::deadline_exceeded());
+                    return None;
+                }
                 Ok(time) => deadline = self.now + time,
                 Err(error) => {
                     let message = format!("malformed grpc-timeout: {error}");
@@ -145,6 +156,11 @@ impl GrpcConnection {
         head: Arc<Head>,
         end: bool,
     ) -> Option<Event> {
+        if self.answers_wait() {
+            self.http2
+                .trailers_at(slot, head_block(503, &[]).as_bytes());
+            return None;
+        }
         let is_head = head.method() == b"HEAD";
         let kind = if end {
             Kind::Plain { is_head }
@@ -167,6 +183,12 @@ impl GrpcConnection {
             head,
             body: Bytes::new(),
         })
+    }
+
+    /// Answers of other calls wait for windows that the peer does not open. What is small enough to
+    /// be answered at once has no other bound, and reading cannot stop: window updates come this way.
+    fn answers_wait(&self) -> bool {
+        self.http2.queued_bytes() > limits::UNREAD_BYTES_MAX
     }
 
     /// Refuses a request before it becomes a call.
@@ -197,16 +219,19 @@ impl GrpcConnection {
             Kind::PlainBody(_) => return self.read_plain(unread),
             Kind::Grpc(reader) => reader.take(&mut unread.bytes, max),
         };
-        let truncated = unread.bytes.is_empty()
-            && end
-            && matches!(&call.kind, Kind::Grpc(reader) if !reader.is_empty());
+        let cut = match &call.kind {
+            Kind::Grpc(reader) if end && unread.bytes.is_empty() => reader.cut(),
+            _ => None,
+        };
         self.held = self.held + call.held_bytes() - held;
-        let result = match result {
-            Ok(None) if truncated => Err(MessageError::Truncated),
-            Ok(None) if self.held > limits::ASSEMBLY_BYTES_MAX => Err(MessageError::Assembly {
-                max: limits::ASSEMBLY_BYTES_MAX,
-            }),
-            result => result,
+        let result = match (result, cut) {
+            (Ok(None), Some(cut)) => Err(cut),
+            (Ok(None), None) if self.held > limits::ASSEMBLY_BYTES_MAX => {
+                Err(MessageError::Assembly {
+                    max: limits::ASSEMBLY_BYTES_MAX,
+                })
+            }
+            (result, _) => result,
         };
         match result {
             Ok(Some(bytes)) => {

@@ -88,6 +88,11 @@ impl Status {
         }
     }
 
+    /// What a call is told whose time is up.
+    pub fn deadline_exceeded() -> Status {
+        Status::new(Code::DeadlineExceeded, "context deadline exceeded")
+    }
+
     /// Appends `grpc-status` and, unless it is empty, `grpc-message` as header fields.
     pub fn put_fields(&self, out: &mut Vec<u8>) {
         let mut digits = [0; 2];

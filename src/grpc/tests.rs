@@ -315,10 +315,15 @@ fn bad_messages_end_the_call() {
         ),
         (
             message(b"whole")[..7].to_vec(),
-            Code::Internal,
+            Code::Unknown,
             "unexpected EOF",
         ),
-        (vec![0, 0], Code::Internal, "unexpected EOF"),
+        (
+            message(b"whole")[..5].to_vec(),
+            Code::Unknown,
+            "unexpected EOF",
+        ),
+        (vec![0, 0], Code::Unknown, "EOF"),
     ] {
         let mut pair = Pair::with(settings, http2::Settings::default());
         let prepared = pair.prepare("/pkg.KV/Put", &[]);
@@ -526,6 +531,20 @@ fn deadlines_end_calls() {
     assert!(pair.server.poll_event().is_none());
 }
 
+// Catches: a call that is over when it comes, and is done all the same: its client was told nothing
+// of an answer that it cannot wait for.
+#[test]
+fn a_deadline_that_no_answer_can_meet_has_passed() {
+    let mut pair = Pair::new();
+    for (text, over) in [("0S", true), ("1n", true), ("9u", true), ("10u", false)] {
+        let prepared = pair.prepare("/pkg.KV/Put", &[("grpc-timeout", text)]);
+        let stream = pair.call(prepared, &message(b"k"), true);
+        assert_eq!(pair.up().is_empty(), over, "{text}");
+        let passed = status(Code::DeadlineExceeded, "context deadline exceeded");
+        assert_eq!(pair.down(stream).status, passed.filter(|_| over), "{text}");
+    }
+}
+
 // Catches: a call that the client gave up still running, or its slot's next call mistaken for it.
 #[test]
 fn cancellations_are_told_once() {
@@ -592,6 +611,69 @@ fn unfinished_messages_are_bounded() {
         let _ = stream;
     }
     assert!(refused >= 1, "72 MiB of unfinished messages held");
+}
+
+// Catches: memory for what a prefix announces instead of for what arrived: a client would pay six
+// bytes for each buffer, and the sum would not know of it.
+#[test]
+fn announced_messages_cost_little() {
+    const CALLS: usize = 1000;
+    let mut pair = Pair::new();
+    let prepared = pair.prepare("/pkg.KV/Put", &[]);
+    for _ in 0..CALLS {
+        pair.call(prepared, &[0, 0, 16, 0, 0, b'x'], false);
+    }
+    pair.up();
+    let held = pair.server.held;
+    assert!(held >= CALLS, "{held}");
+    assert!(held <= CALLS * 1024, "{held}");
+}
+
+// Catches: small answers to a client that reads none, each within its own bound, that together take
+// memory up to the end of the connection; a refusal that stays when the client has read.
+#[test]
+fn unread_answers_refuse_further_calls() {
+    let settings = GrpcSettings {
+        plain_http: true,
+        ..GrpcSettings::default()
+    };
+    let client = http2::Settings {
+        stream_window: 0,
+        ..http2::Settings::default()
+    };
+    let mut pair = Pair::with(settings, client);
+    let prepared = pair.prepare("/pkg.KV/Put", &[]);
+    let plain = pair.client.prepare(&[
+        (":method", b"GET"),
+        (":scheme", b"http"),
+        (":path", b"/metrics"),
+    ]);
+    let big = vec![b'a'; 1 << 20];
+    let mut waiting = Vec::new();
+    for _ in 0..limits::UNREAD_BYTES_MAX >> 20 {
+        let stream = pair.call(prepared, &message(b"k"), true);
+        assert_eq!(pair.up().len(), 2);
+        pair.server
+            .reply_unary(stream, big.len(), |out| out.extend_from_slice(&big));
+        waiting.push(stream);
+        let bytes = std::mem::take(pair.server.output());
+        pair.client.receive(&bytes, NOW).unwrap();
+    }
+    let refused = pair.call(prepared, &message(b"k"), true);
+    assert!(pair.up().is_empty());
+    let text = "ringbolt: 67108864 bytes of answers wait to be read on this connection";
+    let answer = pair.down(refused);
+    assert_eq!(answer.status, status(Code::ResourceExhausted, text));
+    let refused = pair.client.open(plain, &[], true).unwrap();
+    assert!(pair.up().is_empty());
+    assert_eq!(pair.down(refused).http_status, Some(503));
+    // A client that gives up on some of them is served again.
+    for stream in waiting.drain(..2) {
+        pair.client.reset(stream, ErrorCode::CANCEL);
+    }
+    pair.up();
+    pair.call(prepared, &message(b"k"), true);
+    assert_eq!(pair.up().len(), 2);
 }
 
 // Catches: plain requests over HTTP/2 lost, refused, or answered as gRPC.

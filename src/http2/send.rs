@@ -72,6 +72,11 @@ impl Connection {
         queue.map_or(0, |queue| queue.size)
     }
 
+    /// The same of all streams.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued
+    }
+
     /// The slot of an open stream.
     #[inline]
     pub fn slot(&self, stream: StreamId) -> Option<Slot> {

@@ -1,5 +1,7 @@
 //! Pure. Bounds of `http2/`, `grpc/` and `http1/`.
 
+use std::time::Duration;
+
 /// Bytes of the largest frame payload that we take: the protocol's default. A larger one is a
 /// connection error, so a partial frame never holds more than this.
 pub const FRAME_BYTES_MAX: usize = 16_384;
@@ -53,17 +55,26 @@ pub const STREAM_QUEUE_BYTES_HIGH: usize = 262_144;
 /// Bytes queued on one stream below which `Writable` is told.
 pub const STREAM_QUEUE_BYTES_LOW: usize = 65_536;
 
+/// Bytes queued on all streams of a connection above which a new call is answered
+/// RESOURCE_EXHAUSTED, and a new plain request 503: a hundred large answers, each filling its queue.
+pub const UNREAD_BYTES_MAX: usize = 64 << 20;
+
 /// Bytes queued on all streams of a connection, beyond any window. More closes the connection:
-/// a peer that asks for this much and takes nothing is not reading.
-pub const CONNECTION_QUEUE_BYTES_MAX: usize = 512 << 20;
+/// the calls that were taken before [`UNREAD_BYTES_MAX`] ask for this much, and the peer is not
+/// reading.
+pub const CONNECTION_QUEUE_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes of gRPC messages and plain bodies under assembly per connection. The call that would
 /// exceed it is answered RESOURCE_EXHAUSTED.
 pub const ASSEMBLY_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes first reserved for a message that does not arrive in one frame: a length alone must not
-/// cost the memory that it announces.
-pub const ASSEMBLY_BYTES_FIRST: usize = 65_536;
+/// cost the memory that it announces, and a connection may have very many begun.
+pub const ASSEMBLY_BYTES_FIRST: usize = 1024;
+
+/// A deadline nearer than this has passed before an answer could reach the client: the call is not
+/// begun. Later ones are looked at by the driver's tick.
+pub const DEADLINE_MIN: Duration = Duration::from_micros(10);
 
 /// Bytes of the body of a plain HTTP request over HTTP/2 or HTTP/1.1. More is answered 413.
 pub const PLAIN_BODY_BYTES_MAX: usize = 4 << 20;
@@ -102,12 +113,15 @@ pub const DRAIN_SECONDS: u64 = 5;
 
 /// Bytes of an HTTP/1.1 request line and headers. More is answered 431.
 pub const HTTP1_HEAD_BYTES_MAX: usize = 16_384;
+/// Bytes of an HTTP/1.1 method. More is answered 400.
+pub const HTTP1_METHOD_BYTES_MAX: usize = 32;
 /// Headers of an HTTP/1.1 request. More is answered 431.
 pub const HTTP1_HEADERS_MAX: usize = 100;
 /// Bytes of one HTTP/1.1 chunk-size line or of all trailers. More is answered 400.
 pub const HTTP1_CHUNK_LINE_BYTES_MAX: usize = 4096;
 
 const _: () = assert!(STREAM_WINDOW <= CONNECTION_WINDOW);
+const _: () = assert!(UNREAD_BYTES_MAX < CONNECTION_QUEUE_BYTES_MAX);
 const _: () = assert!(STREAM_QUEUE_BYTES_LOW < STREAM_QUEUE_BYTES_HIGH);
 const _: () = assert!(OUTPUT_BYTES_TARGET < OUTPUT_BYTES_MAX);
 const _: () = assert!(OUTPUT_BYTES_MAX < OUTPUT_BYTES_HARD);
