@@ -86,6 +86,10 @@ impl Connection {
         if !matches!(self.state, State::Answer) {
             return;
         }
+        // Requests in a row are answered before the first answer is sent: a few bytes each, while
+        // their answers may be large. The client asks again for what follows the last one.
+        let waiting = self.out.len();
+        self.keep_alive &= waiting == 0 || waiting + body.len() < OUTPUT_BYTES_MAX;
         self.put_head(status, fields);
         if status != 204 && status != 304 {
             self.put_line(format_args!("Content-Length: {}", body.len()));

@@ -8,8 +8,8 @@
 //!
 //! Invariants
 //! 1. A request is handed out when its body is whole, and the next one only after its answer.
-//! 2. Heads, bodies and what is read ahead are bounded; the bounds answer 431, 413 and
-//!    `wants_read`.
+//! 2. Heads, bodies, what is read ahead and answers in a row are bounded; the bounds answer 431,
+//!    413, `wants_read` and the end of the connection.
 //! 3. Whatever is not a request is answered 400 (or 501, 505) and ends the connection; nothing
 //!    after it is looked at.
 //! 4. Two ways to say where a body ends are refused: nobody in front of us may read it otherwise.

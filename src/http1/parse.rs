@@ -1,6 +1,8 @@
 //! Pure. The head of a request: its line and headers.
 
-use crate::limits::http2::{HTTP1_HEAD_BYTES_MAX, HTTP1_HEADERS_MAX, PLAIN_BODY_BYTES_MAX};
+use crate::limits::http2::{
+    HTTP1_HEAD_BYTES_MAX, HTTP1_HEADERS_MAX, HTTP1_METHOD_BYTES_MAX, PLAIN_BODY_BYTES_MAX,
+};
 use std::fmt;
 
 /// Why bytes are no request that we take. Each is answered and ends the connection.
@@ -106,7 +108,23 @@ pub fn head_size(bytes: &[u8], searched: usize) -> Result<Option<usize>, Request
     if bytes.len() > max {
         return Err(RequestError::HeadTooLarge { max });
     }
+    check_method(bytes)?;
     Ok(None)
+}
+
+/// Refuses what cannot become a request: the first bytes of another protocol hold no line end, and
+/// their sender would wait for an answer as long as we wait for one.
+fn check_method(bytes: &[u8]) -> Result<(), RequestError> {
+    let size = bytes.iter().position(|&b| !is_token(b));
+    let size = size.unwrap_or(bytes.len());
+    let bad = match bytes.get(size) {
+        Some(&end) => end != b' ' || size == 0,
+        None => false,
+    };
+    if bad || size > HTTP1_METHOD_BYTES_MAX {
+        return Err(RequestError::Line);
+    }
+    Ok(())
 }
 
 /// Parses a head with its empty line.
@@ -186,7 +204,7 @@ fn parse_line(line: &[u8]) -> Result<(String, String, bool), RequestError> {
     else {
         return Err(RequestError::Line);
     };
-    if method.is_empty() || !method.bytes().all(is_token) {
+    if method.is_empty() || !method.bytes().all(is_token) || method.len() > HTTP1_METHOD_BYTES_MAX {
         return Err(RequestError::Line);
     }
     let http11 = match version {

@@ -19,6 +19,34 @@ fn run(pieces: &[&[u8]]) -> (Vec<Request>, String, bool) {
     (requests, out, connection.is_closing())
 }
 
+// Catches: a peer of another protocol that is left waiting for an answer, because its first bytes
+// hold no line end: a TLS client on a port without TLS, for one.
+#[test]
+fn what_cannot_become_a_request_is_refused_at_once() {
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    let (long, short) = ([b'G'; 33], [b'G'; 32]);
+    let whole = [&long, &b" / HTTP/1.1\r\nHost: a\r\n\r\n"[..]].concat();
+    let refused: &[&[u8]] = &[
+        hello,
+        b"\0",
+        b"g\xc3",
+        b" GET",
+        b"garbage\r\n",
+        &long,
+        &whole,
+    ];
+    for bytes in refused {
+        let (_, out, closing) = run(&[bytes]);
+        let text = bytes.escape_ascii();
+        assert!(out.starts_with("HTTP/1.1 400 "), "{text}: {out:?}");
+        assert!(closing, "{text}");
+    }
+    let begun: &[&[u8]] = &[b"", b"\r\n", b"G", b"GET ", b"GET /\xff", b"PRI * ", &short];
+    for bytes in begun {
+        assert_eq!(run(&[bytes]), (vec![], String::new(), false));
+    }
+}
+
 // Catches: a request read wrongly, or garbage read as one. `Ok` lists method, path, query, body and
 // whether the connection stays; `Err` is the status.
 #[test]
@@ -278,4 +306,30 @@ fn queries_are_decoded() {
     assert_eq!(request.query_values("exclude"), ["NOSPACE", "CORRUPT"]);
     assert!(request.has_query("verbose") && !request.has_query("x"));
     assert_eq!(request.query_values("a b"), ["%zz%"]);
+}
+
+// Catches: many small requests in a row whose large answers are all made before the first is sent.
+#[test]
+fn answers_in_a_row_are_bounded() {
+    let mut connection = Connection::new();
+    let body = vec![b'x'; 300 << 10];
+    for _ in 0..100 {
+        connection.receive(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    let mut answered = 0;
+    while connection.poll_request().is_some() {
+        connection.respond(200, &[], &body);
+        answered += 1;
+    }
+    let size = connection.output().len();
+    assert!(
+        size <= limits::OUTPUT_BYTES_MAX + body.len() + 1000,
+        "{size}"
+    );
+    // The last that fits says so; its client asks again for the others.
+    assert_eq!(answered, 4);
+    assert!(connection.is_closing());
+    let out = String::from_utf8(std::mem::take(connection.output())).unwrap();
+    assert_eq!(out.matches("Connection: close").count(), 1);
+    assert_eq!(out.matches("HTTP/1.1 200 OK").count(), 4);
 }
