@@ -203,6 +203,9 @@ impl GrpcConnection {
                 self.expired.push_back(stream);
             }
         }
+        if self.http2.is_quiet(now) {
+            self.release_memory();
+        }
         self.http2.tick(now)
     }
 
@@ -247,9 +250,8 @@ impl GrpcConnection {
         self.http2.is_closing()
     }
 
-    /// Gives back buffers that an idle connection does not need.
-    pub fn release_memory(&mut self) {
-        self.http2.release_memory();
+    /// Gives back what no call needs; the connection below does the same.
+    fn release_memory(&mut self) {
         if self.http2.stream_count() == 0 {
             self.calls = Vec::new();
             self.deadlines = Deadlines::default();

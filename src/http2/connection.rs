@@ -109,6 +109,8 @@ pub struct Connection {
     pub(super) resets: Budget,
     pub(super) idle_frames: Budget,
 
+    /// The buffers hold nothing since they were given back.
+    released: bool,
     pub(super) streams: Streams,
     /// Streams that we ended, newest last: the peer may not know yet.
     pub(super) ended: VecDeque<u32>,
@@ -170,6 +172,7 @@ impl Connection {
                 limits::IDLE_FRAMES_PER_SECOND,
                 now,
             ),
+            released: true,
             streams: Streams::default(),
             ended: VecDeque::new(),
             events: VecDeque::new(),
@@ -191,6 +194,7 @@ impl Connection {
             return Err(error);
         }
         self.keeper.received(now);
+        self.released = false;
         let result = self
             .receive_frames(bytes, now)
             .and_then(|()| self.check_bounds());
@@ -209,6 +213,7 @@ impl Connection {
         self.pump();
         // The caller may take bytes: the last frame can no longer grow.
         self.tail = None;
+        self.released &= self.out.is_empty();
         &mut self.out
     }
 
@@ -251,10 +256,20 @@ impl Connection {
             Ending::Announced { until } => Some(until),
             _ => None,
         };
-        let keeper = self.keeper.deadline();
-        drain.map_or(keeper, |drain| {
-            Some(keeper.map_or(drain, |keeper| keeper.min(drain)))
-        })
+        let release = (!self.released).then(|| self.quiet_at());
+        [drain, release, self.keeper.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether the connection has been silent for long and holds buffers: `tick` gives them back.
+    pub fn is_quiet(&self, now: Monotonic) -> bool {
+        !self.released && now >= self.quiet_at()
+    }
+
+    fn quiet_at(&self) -> Monotonic {
+        self.keeper.last_received() + limits::QUIET
     }
 
     /// Does what is due. On `Err` send the output and close.
@@ -263,6 +278,9 @@ impl Connection {
             return Err(error);
         }
         self.check_bounds().map_err(|error| self.die(error))?;
+        if self.is_quiet(now) {
+            self.release_memory();
+        }
         if let Ending::Announced { until } = self.ending
             && now >= until
         {
@@ -298,8 +316,10 @@ impl Connection {
         self.streams.slot(stream.0).is_some()
     }
 
-    /// Gives back buffers that an idle connection does not need. The driver calls it now and then.
-    pub fn release_memory(&mut self) {
+    /// Gives back buffers that hold nothing. They grow with the largest request and answer, and a
+    /// connection may wait for ever behind them.
+    fn release_memory(&mut self) {
+        self.released = true;
         if self.out.is_empty() {
             self.out = Vec::new();
         }
@@ -313,6 +333,16 @@ impl Connection {
             self.ready = VecDeque::new();
         }
         self.decoder.release_memory();
+    }
+
+    /// What `release_memory` can give back.
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        self.out.capacity()
+            + self.partial.capacity()
+            + self.events.capacity() * size_of::<Event>()
+            + self.ready.capacity() * size_of::<(Slot, StreamId)>()
+            + self.decoder.held_bytes()
     }
 
     pub(super) fn pong(&mut self, payload: [u8; 8]) {

@@ -70,6 +70,10 @@ impl Keeper {
         self.pinged = None;
     }
 
+    pub fn last_received(&self) -> Monotonic {
+        self.last_received
+    }
+
     /// We sent HEADERS or DATA.
     #[inline]
     pub fn sent(&mut self) {

@@ -49,6 +49,9 @@ pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// reading at [`OUTPUT_BYTES_MAX`]; what is left are answers to one last receive.
 pub const OUTPUT_BYTES_HARD: usize = 64 << 20;
 
+/// Silence of the peer after which a connection gives back the buffers that it filled.
+pub const QUIET: Duration = Duration::from_secs(2);
+
 /// Bytes queued on one stream above which a sender is told to wait for `Writable`.
 pub const STREAM_QUEUE_BYTES_HIGH: usize = 262_144;
 

@@ -318,6 +318,11 @@ impl Decoder {
     }
 
     #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        self.fields.text.capacity() + self.fields.numbers.capacity() * size_of::<u64>()
+    }
+
+    #[cfg(test)]
     pub fn check(&self) {
         self.table.check();
         assert!(self.fields.list_bytes <= self.list_bytes_max);

@@ -35,6 +35,7 @@ fn a_drain_finishes_what_crossed_it() {
     // A peer that does not answer the ping is told the end by time.
     let mut server = super::tests::server();
     server.drain(NOW);
+    server.tick(server.next_deadline().unwrap()).unwrap();
     let deadline = server.next_deadline().unwrap();
     assert_eq!(deadline, NOW + Duration::from_secs(limits::DRAIN_SECONDS));
     server.tick(deadline).unwrap();
@@ -93,6 +94,50 @@ fn long_header_blocks_continue() {
     );
     let joined: Vec<u8> = out.into_iter().flat_map(|(_, payload)| payload).collect();
     assert_eq!(joined, head.as_bytes());
+}
+
+// Catches: buffers that grew with one large request and its answer, kept by a connection that says
+// nothing any more; and a tick that is asked for again and again.
+#[test]
+fn a_quiet_connection_gives_its_buffers_back() {
+    let mut server = server();
+    let long = "v".repeat(30_000);
+    let large = frame(
+        HEADERS,
+        FLAG_END_HEADERS,
+        1,
+        &get_with(&[("x", &long[..9000])]),
+    );
+    let body = frame(DATA, 0, 1, &[b'x'; 16_000]);
+    for piece in [&large, &body] {
+        for half in piece.chunks(piece.len() / 2 + 1) {
+            server.receive(half, NOW).unwrap();
+        }
+    }
+    while server.poll_event().is_some() {}
+    server.send_data(StreamId(1), long.as_bytes(), false);
+    let mut other = Vec::new();
+    // As a driver takes output: by swapping.
+    for _ in 0..2 {
+        std::mem::swap(server.output(), &mut other);
+        other.clear();
+    }
+    assert!(server.held_bytes() > 50_000, "{}", server.held_bytes());
+    let quiet = NOW + limits::QUIET;
+    assert_eq!(server.next_deadline(), Some(quiet));
+    server.tick(quiet).unwrap();
+    assert_eq!(server.held_bytes(), 0);
+    assert!(
+        server
+            .next_deadline()
+            .is_some_and(|at| at > quiet + limits::QUIET)
+    );
+    // What follows is understood as before.
+    assert_eq!(
+        outcome(&mut server, &frame(DATA, FLAG_END_STREAM, 1, b"y")),
+        Outcome::Fine(1)
+    );
+    assert_eq!(server.next_deadline(), Some(quiet));
 }
 
 // Catches: an idle connection or stream that keeps more memory than planned (W13).
