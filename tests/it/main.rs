@@ -8,6 +8,7 @@
 mod bench;
 mod compat;
 mod differential;
+mod hostile;
 mod kill9;
 mod rng;
 mod tidy;
@@ -19,6 +20,7 @@ fn main() -> std::process::ExitCode {
     tests.extend(bench::tests());
     tests.extend(compat::tests());
     tests.extend(differential::tests());
+    tests.extend(hostile::tests());
     tests.extend(kill9::tests());
     tests.extend(tidy::tests());
     libtest_mimic::run(&arguments, tests).exit_code()
