@@ -186,7 +186,7 @@ impl GrpcConnection {
     }
 
     /// Answers of other calls wait for windows that the peer does not open. What is small enough to
-    /// be answered at once has no other bound, and reading cannot stop: window updates come this way.
+    /// be answered at once has no other bound, and reading cannot stop: windows come this way, too.
     fn answers_wait(&self) -> bool {
         self.http2.queued_bytes() > limits::UNREAD_BYTES_MAX
     }

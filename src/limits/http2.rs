@@ -59,7 +59,7 @@ pub const STREAM_QUEUE_BYTES_HIGH: usize = 262_144;
 pub const STREAM_QUEUE_BYTES_LOW: usize = 65_536;
 
 /// Bytes queued on all streams of a connection above which a new call is answered
-/// RESOURCE_EXHAUSTED, and a new plain request 503: a hundred large answers, each filling its queue.
+/// RESOURCE_EXHAUSTED and a new plain request 503: two hundred answers that fill their queues.
 pub const UNREAD_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes queued on all streams of a connection, beyond any window. More closes the connection:

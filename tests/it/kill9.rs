@@ -79,10 +79,24 @@ fn run(program: PathBuf) -> Result<Completion, Failed> {
     let mut rng = Rng::new(seed);
     let mut state = State::new(&server)?;
     for round in 0..rounds {
-        round_of(&mut server, &mut state, &mut rng, round).map_err(|failed| {
-            let text = failed.message().unwrap_or("failed").to_string();
-            format!("seed {seed}, round {round}: {text}\n{}", server.log_tail())
-        })?;
+        let delay = KILL_AFTER_MS.0 + rng.below(KILL_AFTER_MS.1 - KILL_AFTER_MS.0);
+        let Err(failed) = round_of(&mut server, &mut state, &mut rng, round, delay) else {
+            continue;
+        };
+        // The same seed kills after the same delays, but the machine decides what was under way
+        // then: the folder is the evidence.
+        let report = format!(
+            "round {round}, killed {delay} ms into the load, {} writes acknowledged before it: {}\n\
+             again: RINGBOLT_KILL_SEED={seed} RINGBOLT_KILL_ROUNDS={}\n\
+             kept: {} (data: as it was recovered; log)\n{}",
+            state.acknowledged,
+            failed.message().unwrap_or("failed"),
+            round + 1,
+            folder.path().display(),
+            server.log_tail()
+        );
+        std::mem::forget(folder);
+        return Err(report.into());
     }
     if state.acknowledged == 0 {
         return Err("no write was ever acknowledged: nothing was tested".into());
@@ -132,11 +146,11 @@ fn round_of(
     state: &mut State,
     rng: &mut Rng,
     round: u64,
+    delay: u64,
 ) -> Result<(), Failed> {
     let endpoint = server.endpoint();
     let mut session = Session::connect(&endpoint, ANSWER_WITHIN)?;
     let hash_before = hash_at(&mut session, state.revision)?;
-    let delay = KILL_AFTER_MS.0 + rng.below(KILL_AFTER_MS.1 - KILL_AFTER_MS.0);
     let stop = AtomicBool::new(false);
     let start = state.revision + 1;
     let (written, watched) = std::thread::scope(|scope| {
