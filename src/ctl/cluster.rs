@@ -244,35 +244,39 @@ async fn check_health(options: &ConnectOptions) -> Result<(), CtlError> {
     ))
 }
 
+/// Asks each endpoint by itself. What fails is told at once, with `what` it was, and given back.
+async fn ask_each<T>(
+    parsed: &Parsed<Verb>,
+    what: &str,
+    ask: impl AsyncFn(Client) -> Result<T, ClientError>,
+) -> Result<(Vec<(String, T)>, Option<ClientError>), CtlError> {
+    let (mut answers, mut failure) = (Vec::new(), None);
+    for options in endpoints(parsed).await? {
+        let endpoint = options.endpoints.concat();
+        let answer = async { ask(Client::connect(&options).await?).await };
+        match answer.await {
+            Ok(answer) => answers.push((endpoint, answer)),
+            Err(error) => {
+                eprintln!("Failed to get the {what} of endpoint {endpoint} ({error})");
+                failure = Some(error);
+            }
+        }
+    }
+    Ok((answers, failure))
+}
+
 pub(super) async fn endpoint_status(
     parsed: &Parsed<Verb>,
     printer: &mut Printer,
 ) -> Result<(), CtlError> {
-    let mut answers = Vec::new();
-    let mut failed = false;
-    for options in endpoints(parsed).await? {
-        let endpoint = options.endpoints.concat();
-        let result = async {
-            let client = Client::connect(&options).await?;
-            client
-                .call(client.maintenance().status(StatusRequest {}))
-                .await
-        };
-        match result.await {
-            Ok(answer) => answers.push((endpoint, answer)),
-            Err(error) => {
-                failed = true;
-                eprintln!("Failed to get the status of endpoint {endpoint} ({error})");
-            }
-        }
-    }
+    let ask = async |client: Client| {
+        let request = StatusRequest {};
+        client.call(client.maintenance().status(request)).await
+    };
+    let (answers, failure) = ask_each(parsed, "status", ask).await?;
     printer.statuses(&answers)?;
     // What failed is said already.
-    if failed {
-        Err(CtlError::new("", EXIT_ERROR))
-    } else {
-        Ok(())
-    }
+    failure.map_or(Ok(()), |_| Err(CtlError::new("", EXIT_ERROR)))
 }
 
 pub(super) async fn endpoint_hash_kv(
@@ -280,24 +284,11 @@ pub(super) async fn endpoint_hash_kv(
     printer: &mut Printer,
 ) -> Result<(), CtlError> {
     let revision = parsed.int("rev");
-    let mut answers = Vec::new();
-    let mut failure = None;
-    for options in endpoints(parsed).await? {
-        let endpoint = options.endpoints.concat();
-        let result = async {
-            let client = Client::connect(&options).await?;
-            client
-                .call(client.maintenance().hash_kv(HashKvRequest { revision }))
-                .await
-        };
-        match result.await {
-            Ok(answer) => answers.push((endpoint, answer)),
-            Err(error) => {
-                eprintln!("Failed to get the hash of endpoint {endpoint} ({error})");
-                failure = Some(error);
-            }
-        }
-    }
+    let ask = async |client: Client| {
+        let request = HashKvRequest { revision };
+        client.call(client.maintenance().hash_kv(request)).await
+    };
+    let (answers, failure) = ask_each(parsed, "hash", ask).await?;
     printer.hashes(&answers)?;
     failure.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -1,12 +1,15 @@
 //! Driver. Answers on stdout in the format that the user asked for.
 
+mod endpoints;
+
+pub(super) use endpoints::Health;
+
 use super::json::{self, Object};
-use super::text::{duration, hex_escaped, quoted, size, table};
+use super::text::{hex_escaped, quoted, table};
 use crate::pb::etcdserverpb::{self as api, response_op::Response as Op};
 use crate::pb::mvccpb::{self, event::EventType};
 use prost::Message;
 use std::io::{self, Write};
-use std::time::Duration;
 
 /// `--write-out`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,14 +42,6 @@ pub(super) struct Printer<W: Write = io::BufWriter<io::Stdout>> {
     /// `--print-value-only`.
     pub(super) values_only: bool,
     pub(super) out: W,
-}
-
-/// A member's answer, or why there is none, and how long it took.
-pub(super) struct Health {
-    pub(super) endpoint: String,
-    pub(super) took: Duration,
-    /// Empty when the member is healthy.
-    pub(super) error: String,
 }
 
 /// Rows of the fields format: name and shown value.
@@ -442,143 +437,6 @@ impl<W: Write> Printer<W> {
         })
     }
 
-    pub(super) fn statuses(&mut self, answers: &[(String, api::StatusResponse)]) -> io::Result<()> {
-        let cells: Vec<Vec<String>> = answers.iter().map(status_cells).collect();
-        match self.format {
-            Format::Simple => cells
-                .iter()
-                .try_for_each(|cells| self.line(&cells.join(", "))),
-            Format::Json => {
-                let one = |(endpoint, answer): &(String, api::StatusResponse)| {
-                    Object::new()
-                        .raw("Endpoint", json::string(endpoint))
-                        .raw("Status", json::status(answer))
-                        .finish()
-                };
-                self.line(&json::array(answers, one))
-            }
-            Format::Table => self.out.write_all(table(&STATUS_TITLES, &cells).as_bytes()),
-            Format::Fields => {
-                for (endpoint, answer) in answers {
-                    let rows = status_rows(endpoint, answer, self.hex);
-                    self.out.write_all(fields(&rows).as_bytes())?;
-                    self.line("")?;
-                }
-                Ok(())
-            }
-            Format::Protobuf => answers
-                .iter()
-                .try_for_each(|(_, answer)| self.out.write_all(&answer.encode_to_vec())),
-        }?;
-        self.out.flush()
-    }
-
-    pub(super) fn hashes(&mut self, answers: &[(String, api::HashKvResponse)]) -> io::Result<()> {
-        let cells: Vec<Vec<String>> = answers
-            .iter()
-            .map(|(endpoint, answer)| {
-                vec![
-                    endpoint.clone(),
-                    answer.hash.to_string(),
-                    answer.hash_revision.to_string(),
-                ]
-            })
-            .collect();
-        match self.format {
-            Format::Simple => cells
-                .iter()
-                .try_for_each(|cells| self.line(&cells.join(", "))),
-            Format::Json => {
-                let one = |(endpoint, answer): &(String, api::HashKvResponse)| {
-                    Object::new()
-                        .raw("Endpoint", json::string(endpoint))
-                        .raw("HashKV", json::hash_kv(answer))
-                        .finish()
-                };
-                self.line(&json::array(answers, one))
-            }
-            Format::Table => {
-                let titles = ["Endpoint", "Hash", "Hash Revision"];
-                self.out.write_all(table(&titles, &cells).as_bytes())
-            }
-            Format::Fields => {
-                for (endpoint, answer) in answers {
-                    let mut rows = header_rows(&answer.header, self.hex);
-                    row(&mut rows, "Endpoint", quoted(endpoint.as_bytes()));
-                    row(&mut rows, "Hash", answer.hash);
-                    row(&mut rows, "HashRevision", answer.hash_revision);
-                    self.out.write_all(fields(&rows).as_bytes())?;
-                    self.line("")?;
-                }
-                Ok(())
-            }
-            Format::Protobuf => answers
-                .iter()
-                .try_for_each(|(_, answer)| self.out.write_all(&answer.encode_to_vec())),
-        }?;
-        self.out.flush()
-    }
-
-    /// Health of every endpoint; the simple form of a sick one goes to stderr.
-    pub(super) fn health(&mut self, all: &[Health]) -> io::Result<()> {
-        let shown = |health: &Health| {
-            vec![
-                health.endpoint.clone(),
-                health.error.is_empty().to_string(),
-                duration(health.took),
-                health.error.clone(),
-            ]
-        };
-        match self.format {
-            Format::Simple => {
-                for Health {
-                    endpoint,
-                    took,
-                    error,
-                } in all
-                {
-                    if error.is_empty() {
-                        let took = duration(*took);
-                        self.line(&format!(
-                            "{endpoint} is healthy: successfully committed proposal: took = {took}"
-                        ))?;
-                    } else {
-                        self.out.flush()?;
-                        eprintln!("{endpoint} is unhealthy: failed to commit proposal: {error}");
-                    }
-                }
-            }
-            Format::Json | Format::Protobuf => {
-                let one = |health: &Health| {
-                    Object::new()
-                        .raw("endpoint", json::string(&health.endpoint))
-                        .raw("health", health.error.is_empty())
-                        .raw("took", json::string(&duration(health.took)))
-                        .text("error", &health.error)
-                        .finish()
-                };
-                self.line(&json::array(all, one))?;
-            }
-            Format::Fields => {
-                for health in all {
-                    let mut rows = Rows::new();
-                    row(&mut rows, "Endpoint", quoted(health.endpoint.as_bytes()));
-                    row(&mut rows, "Health", health.error.is_empty());
-                    row(&mut rows, "Took", duration(health.took));
-                    row(&mut rows, "Error", &health.error);
-                    self.out.write_all(fields(&rows).as_bytes())?;
-                    self.line("")?;
-                }
-            }
-            Format::Table => {
-                let rows: Vec<Vec<String>> = all.iter().map(shown).collect();
-                let titles = ["Endpoint", "Health", "Took", "Error"];
-                self.out.write_all(table(&titles, &rows).as_bytes())?;
-            }
-        }
-        self.out.flush()
-    }
-
     /// An answer that is nothing but a header, shown by a line of text in the simple form.
     pub(super) fn done(
         &mut self,
@@ -692,80 +550,5 @@ fn txn_rows(answer: &api::TxnResponse, hex: bool) -> Rows {
             None => Rows::new(),
         });
     }
-    rows
-}
-
-const STATUS_TITLES: [&str; 16] = [
-    "Endpoint",
-    "ID",
-    "Version",
-    "Storage Version",
-    "DB Size",
-    "In Use",
-    "Percentage Not In Use",
-    "Quota",
-    "Is Leader",
-    "Is Learner",
-    "Raft Term",
-    "Raft Index",
-    "Raft Applied Index",
-    "Errors",
-    "Downgrade Target Version",
-    "Downgrade Enabled",
-];
-
-fn status_cells((endpoint, answer): &(String, api::StatusResponse)) -> Vec<String> {
-    let member = answer.header.unwrap_or_default().member_id;
-    let free = (answer.db_size - answer.db_size_in_use) as f64 / answer.db_size.max(1) as f64;
-    let downgrade = answer.downgrade_info.clone().unwrap_or_default();
-    vec![
-        endpoint.clone(),
-        format!("{member:x}"),
-        answer.version.clone(),
-        answer.storage_version.clone(),
-        size(answer.db_size),
-        size(answer.db_size_in_use),
-        format!("{:.0}%", free * 100.0),
-        size(answer.db_size_quota),
-        (answer.leader == member).to_string(),
-        answer.is_learner.to_string(),
-        answer.raft_term.to_string(),
-        answer.raft_index.to_string(),
-        answer.raft_applied_index.to_string(),
-        answer.errors.join(", "),
-        downgrade.target_version,
-        downgrade.enabled.to_string(),
-    ]
-}
-
-fn status_rows(endpoint: &str, answer: &api::StatusResponse, hex: bool) -> Rows {
-    let mut rows = header_rows(&answer.header, hex);
-    let downgrade = answer.downgrade_info.clone().unwrap_or_default();
-    row(&mut rows, "Version", quoted(answer.version.as_bytes()));
-    row(
-        &mut rows,
-        "StorageVersion",
-        quoted(answer.storage_version.as_bytes()),
-    );
-    row(&mut rows, "DBSize", answer.db_size);
-    row(&mut rows, "DBSizeInUse", answer.db_size_in_use);
-    row(&mut rows, "DBSizeQuota", answer.db_size_quota);
-    row(&mut rows, "Leader", answer.leader);
-    row(&mut rows, "IsLearner", answer.is_learner);
-    row(&mut rows, "RaftIndex", answer.raft_index);
-    row(&mut rows, "RaftTerm", answer.raft_term);
-    row(&mut rows, "RaftAppliedIndex", answer.raft_applied_index);
-    row(
-        &mut rows,
-        "Errors",
-        format!("[{}]", answer.errors.join(" ")),
-    );
-    row(&mut rows, "Endpoint", quoted(endpoint.as_bytes()));
-    row(
-        &mut rows,
-        "DowngradeTargetVersion",
-        quoted(downgrade.target_version.as_bytes()),
-    );
-    row(&mut rows, "DowngradeEnabled", downgrade.enabled);
     rows
 }
