@@ -19,6 +19,14 @@ pub enum ConfigError {
         flag: String,
     },
     NotAFlag(String),
+    /// It promises what this build does not have.
+    Unserved {
+        flag: &'static str,
+    },
+    /// A sub-command of etcd's server program.
+    Program(String),
+    /// A fresh data directory, and a cluster to join.
+    JoinUnserved,
     BadEnvironment {
         value: String,
         variable: String,
@@ -107,6 +115,19 @@ impl fmt::Display for ConfigError {
                 )
             }
             ConfigError::NotAFlag(text) => write!(f, "{text:?} is not a valid flag"),
+            ConfigError::Unserved { flag } => {
+                write!(f, "--{flag} is not served by this build; start without it")
+            }
+            ConfigError::Program(name) => {
+                write!(
+                    f,
+                    "\"{name}\" is not served by this build, only the server itself is"
+                )
+            }
+            ConfigError::JoinUnserved => f.write_str(
+                "--initial-cluster-state=existing is not served by this build: the data \
+                 directory is empty, and there is no joining of other members",
+            ),
             ConfigError::BadEnvironment {
                 value,
                 variable,

@@ -10,10 +10,12 @@ use std::time::Duration;
 /// What giving a flag does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Handed to the server, which obeys it or refuses to start with it.
+    /// Obeyed.
     Used,
-    /// Accepted so that etcd's command lines start; logged once.
+    /// Accepted so that etcd's command lines start; another value than the default is logged.
     Ignored,
+    /// It promises what this build does not have: another value than the default is refused.
+    Unserved,
 }
 
 /// A row of the table.
@@ -70,6 +72,14 @@ macro_rules! flags {
                     _ => None,
                 }
             }
+
+            /// Whether a flag has its default value. An unknown name has.
+            pub(super) fn is_default(&self, name: &str) -> bool {
+                match name {
+                    $($($name => <$type as Value>::parse($default).as_ref() == Ok(&self.$field),)*)*
+                    _ => true,
+                }
+            }
         }
     };
 }
@@ -80,30 +90,30 @@ flags! {
         "data-dir" data_dir: String = "" Used
             "Data directory; ${name}.ringbolt when not given.";
         "wal-dir" wal_dir: String = "" Used "Directory of the log; inside data-dir by default.";
-        "snapshot-count" snapshot_count: u64 = "10000" Used
+        "snapshot-count" snapshot_count: u64 = "10000" Ignored
             "Entries after which the raft log may be cut.";
-        "heartbeat-interval" heartbeat_interval: Millis = "100" Used
+        "heartbeat-interval" heartbeat_interval: Millis = "100" Ignored
             "Time between heartbeats, in milliseconds.";
         "election-timeout" election_timeout: Millis = "1000" Used
             "Time without a leader until an election, in milliseconds.";
-        "initial-election-tick-advance" initial_election_tick_advance: bool = "true" Used
+        "initial-election-tick-advance" initial_election_tick_advance: bool = "true" Ignored
             "Shorten the first election of a starting member.";
-        "listen-peer-urls" listen_peer_urls: UrlList = "http://localhost:2380" Used
+        "listen-peer-urls" listen_peer_urls: UrlList = "http://localhost:2380" Ignored
             "URLs to listen on for other members.";
         "listen-client-urls" listen_client_urls: UrlList = "http://localhost:2379" Used
             "URLs to listen on for clients, gRPC and HTTP alike.";
-        "listen-client-http-urls" listen_client_http_urls: UrlList = "" Used
+        "listen-client-http-urls" listen_client_http_urls: UrlList = "" Unserved
             "URLs to listen on for HTTP only; takes HTTP off listen-client-urls.";
         "max-snapshots" max_snapshots: u64 = "5" Ignored "Snapshot files to keep.";
         "max-wals" max_wals: u64 = "5" Ignored "Log files to keep.";
-        "memory-mlock" memory_mlock: bool = "false" Used "Keep the process in memory.";
+        "memory-mlock" memory_mlock: bool = "false" Ignored "Keep the process in memory.";
         "quota-backend-bytes" quota_backend_bytes: i64 = "0" Used
             "Size of the backend from which writes are refused; 0 is 2 GiB, negative is no limit.";
         "backend-bbolt-freelist-type" backend_bbolt_freelist_type: String = "map" Ignored
             "Kind of free list.";
-        "backend-batch-interval" backend_batch_interval: Duration = "0" Used
+        "backend-batch-interval" backend_batch_interval: Duration = "0" Ignored
             "Longest time between backend commits; 0 is 100ms.";
-        "backend-batch-limit" backend_batch_limit: u64 = "0" Used
+        "backend-batch-limit" backend_batch_limit: u64 = "0" Ignored
             "Most changes between backend commits; 0 is 10000.";
         "max-txn-ops" max_txn_ops: u64 = "128" Used "Most operations in a transaction.";
         "max-request-bytes" max_request_bytes: u64 = "1572864" Used "Largest request in bytes.";
@@ -115,15 +125,15 @@ flags! {
             "Time between the server's pings; 0 sends none.";
         "grpc-keepalive-timeout" grpc_keepalive_timeout: Duration = "20s" Used
             "Time to wait for a ping's answer before closing.";
-        "socket-reuse-port" socket_reuse_port: bool = "false" Used
+        "socket-reuse-port" socket_reuse_port: bool = "false" Ignored
             "Set SO_REUSEPORT, so that several processes may listen on one port.";
-        "socket-reuse-address" socket_reuse_address: bool = "false" Used "Set SO_REUSEADDR.";
-        "enable-grpc-gateway" enable_grpc_gateway: bool = "true" Used "Serve JSON under /v3/.";
-        "raft-read-timeout" raft_read_timeout: Duration = "5s" Used
+        "socket-reuse-address" socket_reuse_address: bool = "false" Ignored "Set SO_REUSEADDR.";
+        "enable-grpc-gateway" enable_grpc_gateway: bool = "true" Ignored "Serve JSON under /v3/.";
+        "raft-read-timeout" raft_read_timeout: Duration = "5s" Ignored
             "Time without bytes until a peer's connection is closed.";
-        "raft-write-timeout" raft_write_timeout: Duration = "5s" Used
+        "raft-write-timeout" raft_write_timeout: Duration = "5s" Ignored
             "Time to write to a peer until its connection is closed.";
-        "feature-gates" feature_gates: FeatureGates = "" Used
+        "feature-gates" feature_gates: FeatureGates = "" Ignored
             "Feature switches, as Name=true,Name=false.";
     }
     "ringbolt" {
@@ -135,7 +145,7 @@ flags! {
             "Size of a log segment in bytes.";
         "unsafe-buffered-log" unsafe_buffered_log: bool = "false" Used
             "Write the log through the page cache where O_DIRECT is not possible; slower.";
-        "enable-v2" enable_v2: bool = "false" Used "Serve the v2 API under /v2/.";
+        "enable-v2" enable_v2: bool = "false" Unserved "Serve the v2 API under /v2/.";
     }
     "Clustering" {
         "initial-advertise-peer-urls" initial_advertise_peer_urls: UrlList =
@@ -148,84 +158,84 @@ flags! {
             "Tells clusters apart that begin with the same URLs.";
         "advertise-client-urls" advertise_client_urls: UrlList = "http://localhost:2379" Used
             "Client URLs of this member that others are told.";
-        "discovery-token" discovery_token: String = "" Used "Discovery: token of the cluster.";
-        "discovery-endpoints" discovery_endpoints: Vec<String> = "" Used
+        "discovery-token" discovery_token: String = "" Unserved "Discovery: token of the cluster.";
+        "discovery-endpoints" discovery_endpoints: Vec<String> = "" Unserved
             "Discovery: endpoints of the service.";
-        "discovery-dial-timeout" discovery_dial_timeout: Duration = "2s" Used
+        "discovery-dial-timeout" discovery_dial_timeout: Duration = "2s" Ignored
             "Discovery: time to connect.";
-        "discovery-request-timeout" discovery_request_timeout: Duration = "5s" Used
+        "discovery-request-timeout" discovery_request_timeout: Duration = "5s" Ignored
             "Discovery: time of a request.";
-        "discovery-keepalive-time" discovery_keepalive_time: Duration = "2s" Used
+        "discovery-keepalive-time" discovery_keepalive_time: Duration = "2s" Ignored
             "Discovery: time between pings.";
-        "discovery-keepalive-timeout" discovery_keepalive_timeout: Duration = "6s" Used
+        "discovery-keepalive-timeout" discovery_keepalive_timeout: Duration = "6s" Ignored
             "Discovery: time to wait for a ping's answer.";
-        "discovery-insecure-transport" discovery_insecure_transport: bool = "true" Used
+        "discovery-insecure-transport" discovery_insecure_transport: bool = "true" Ignored
             "Discovery: without TLS.";
         "discovery-insecure-skip-tls-verify" discovery_insecure_skip_tls_verify: bool =
-            "false" Used "Discovery: do not verify the server (for tests only).";
-        "discovery-cert" discovery_cert: String = "" Used "Discovery: client certificate file.";
-        "discovery-key" discovery_key: String = "" Used "Discovery: client key file.";
-        "discovery-cacert" discovery_cacert: String = "" Used "Discovery: trusted CA file.";
-        "discovery-user" discovery_user: String = "" Used "Discovery: user or user:password.";
-        "discovery-password" discovery_password: String = "" Used "Discovery: password.";
+            "false" Ignored "Discovery: do not verify the server (for tests only).";
+        "discovery-cert" discovery_cert: String = "" Ignored "Discovery: client certificate file.";
+        "discovery-key" discovery_key: String = "" Ignored "Discovery: client key file.";
+        "discovery-cacert" discovery_cacert: String = "" Ignored "Discovery: trusted CA file.";
+        "discovery-user" discovery_user: String = "" Ignored "Discovery: user or user:password.";
+        "discovery-password" discovery_password: String = "" Ignored "Discovery: password.";
         "discovery-fallback" discovery_fallback: String = "exit" Ignored
             "What to do when discovery fails: exit.";
-        "discovery-srv" discovery_srv: String = "" Used "Domain of the SRV records of a cluster.";
-        "discovery-srv-name" discovery_srv_name: String = "" Used "Suffix of the SRV name.";
-        "strict-reconfig-check" strict_reconfig_check: bool = "true" Used
+        "discovery-srv" discovery_srv: String = "" Unserved "Domain of the SRV records of a cluster.";
+        "discovery-srv-name" discovery_srv_name: String = "" Ignored "Suffix of the SRV name.";
+        "strict-reconfig-check" strict_reconfig_check: bool = "true" Ignored
             "Refuse changes of the membership that would lose the quorum.";
-        "pre-vote" pre_vote: bool = "true" Used "Ask before an election whether it could be won.";
-        "auto-compaction-retention" auto_compaction_retention: String = "0" Used
+        "pre-vote" pre_vote: bool = "true" Ignored "Ask before an election whether it could be won.";
+        "auto-compaction-retention" auto_compaction_retention: String = "0" Unserved
             "What auto compaction keeps; 0 is off. A bare number is hours in periodic mode.";
-        "auto-compaction-mode" auto_compaction_mode: String = "periodic" Used
+        "auto-compaction-mode" auto_compaction_mode: String = "periodic" Ignored
             "What the retention counts: periodic or revision.";
         "v2-deprecation" v2_deprecation: String = "write-only" Ignored "Phase of the v2 store.";
     }
     "Security" {
-        "cert-file" cert_file: String = "" Used "Certificate for clients.";
-        "key-file" key_file: String = "" Used "Key for clients.";
-        "client-cert-file" client_cert_file: String = "" Used
+        "cert-file" cert_file: String = "" Unserved "Certificate for clients.";
+        "key-file" key_file: String = "" Unserved "Key for clients.";
+        "client-cert-file" client_cert_file: String = "" Unserved
             "Certificate with which this member is a client of itself.";
-        "client-key-file" client_key_file: String = "" Used "Key of client-cert-file.";
-        "client-cert-auth" client_cert_auth: bool = "false" Used "Ask clients for certificates.";
-        "client-crl-file" client_crl_file: String = "" Used "Revoked client certificates.";
-        "client-cert-allowed-hostname" client_cert_allowed_hostname: Vec<String> = "" Used
+        "client-key-file" client_key_file: String = "" Unserved "Key of client-cert-file.";
+        "client-cert-auth" client_cert_auth: bool = "false" Unserved "Ask clients for certificates.";
+        "client-crl-file" client_crl_file: String = "" Unserved "Revoked client certificates.";
+        "client-cert-allowed-hostname" client_cert_allowed_hostname: Vec<String> = "" Unserved
             "Host names that client certificates may have.";
-        "trusted-ca-file" trusted_ca_file: String = "" Used "CA of client certificates.";
-        "auto-tls" auto_tls: bool = "false" Used "Make a certificate for clients.";
-        "peer-cert-file" peer_cert_file: String = "" Used "Certificate for peers.";
-        "peer-key-file" peer_key_file: String = "" Used "Key for peers.";
-        "peer-client-cert-file" peer_client_cert_file: String = "" Used
+        "trusted-ca-file" trusted_ca_file: String = "" Unserved "CA of client certificates.";
+        "auto-tls" auto_tls: bool = "false" Unserved "Make a certificate for clients.";
+        "peer-cert-file" peer_cert_file: String = "" Unserved "Certificate for peers.";
+        "peer-key-file" peer_key_file: String = "" Unserved "Key for peers.";
+        "peer-client-cert-file" peer_client_cert_file: String = "" Unserved
             "Certificate with which this member connects to peers.";
-        "peer-client-key-file" peer_client_key_file: String = "" Used
+        "peer-client-key-file" peer_client_key_file: String = "" Unserved
             "Key of peer-client-cert-file.";
-        "peer-client-cert-auth" peer_client_cert_auth: bool = "false" Used
+        "peer-client-cert-auth" peer_client_cert_auth: bool = "false" Unserved
             "Ask peers for certificates.";
-        "peer-trusted-ca-file" peer_trusted_ca_file: String = "" Used "CA of peer certificates.";
-        "peer-crl-file" peer_crl_file: String = "" Used "Revoked peer certificates.";
-        "peer-cert-allowed-cn" peer_cert_allowed_cn: Vec<String> = "" Used
+        "peer-trusted-ca-file" peer_trusted_ca_file: String = "" Unserved "CA of peer certificates.";
+        "peer-crl-file" peer_crl_file: String = "" Unserved "Revoked peer certificates.";
+        "peer-cert-allowed-cn" peer_cert_allowed_cn: Vec<String> = "" Unserved
             "Common names that peer certificates may have.";
-        "peer-cert-allowed-hostname" peer_cert_allowed_hostname: Vec<String> = "" Used
+        "peer-cert-allowed-hostname" peer_cert_allowed_hostname: Vec<String> = "" Unserved
             "Host names that peer certificates may have.";
-        "peer-auto-tls" peer_auto_tls: bool = "false" Used "Make a certificate for peers.";
+        "peer-auto-tls" peer_auto_tls: bool = "false" Unserved "Make a certificate for peers.";
         "peer-skip-client-san-verification" peer_skip_client_san_verification: bool =
-            "false" Used "Do not compare a peer's address with its certificate.";
-        "self-signed-cert-validity" self_signed_cert_validity: u64 = "1" Used
+            "false" Ignored "Do not compare a peer's address with its certificate.";
+        "self-signed-cert-validity" self_signed_cert_validity: u64 = "1" Ignored
             "Years that made certificates are valid.";
-        "cipher-suites" cipher_suites: Vec<String> = "" Used "TLS cipher suites.";
-        "tls-min-version" tls_min_version: TlsVersion = "TLS1.2" Used "Lowest TLS version.";
-        "tls-max-version" tls_max_version: TlsVersion = "" Used "Highest TLS version.";
-        "cors" cors: Vec<String> = "*" Used "Origins that browsers may call from.";
-        "host-whitelist" host_whitelist: Vec<String> = "*" Used
+        "cipher-suites" cipher_suites: Vec<String> = "" Unserved "TLS cipher suites.";
+        "tls-min-version" tls_min_version: TlsVersion = "TLS1.2" Unserved "Lowest TLS version.";
+        "tls-max-version" tls_max_version: TlsVersion = "" Unserved "Highest TLS version.";
+        "cors" cors: Vec<String> = "*" Ignored "Origins that browsers may call from.";
+        "host-whitelist" host_whitelist: Vec<String> = "*" Unserved
             "Host names that plain HTTP requests may ask for.";
     }
     "Auth" {
-        "auth-token" auth_token: String = "simple" Used "Kind of token: simple, or jwt,options.";
-        "bcrypt-cost" bcrypt_cost: u64 = "10" Used "Cost of password hashes, 4 to 31.";
-        "auth-token-ttl" auth_token_ttl: u64 = "300" Used "Life of a simple token in seconds.";
+        "auth-token" auth_token: String = "simple" Ignored "Kind of token: simple, or jwt,options.";
+        "bcrypt-cost" bcrypt_cost: u64 = "10" Ignored "Cost of password hashes, 4 to 31.";
+        "auth-token-ttl" auth_token_ttl: u64 = "300" Ignored "Life of a simple token in seconds.";
     }
     "Profiling and Monitoring" {
-        "enable-pprof" enable_pprof: bool = "false" Used "Serve profiles under /debug/pprof/.";
+        "enable-pprof" enable_pprof: bool = "false" Ignored "Serve profiles under /debug/pprof/.";
         "metrics" metrics: MetricsDetail = "basic" Used
             "'extensive' adds the times of every gRPC method.";
         "listen-metrics-urls" listen_metrics_urls: UrlList = "" Used
@@ -242,46 +252,46 @@ flags! {
         "log-rotation-config-json" log_rotation_config_json: String =
             "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \
              \"compress\": false}" Used "When to rotate; maxsize is in megabytes.";
-        "warning-unary-request-duration" warning_unary_request_duration: Duration = "300ms" Used
+        "warning-unary-request-duration" warning_unary_request_duration: Duration = "300ms" Ignored
             "Requests that take longer are logged.";
     }
     "Distributed tracing" {
-        "enable-distributed-tracing" enable_distributed_tracing: bool = "false" Used
+        "enable-distributed-tracing" enable_distributed_tracing: bool = "false" Ignored
             "Send traces.";
         "distributed-tracing-address" distributed_tracing_address: String =
-            "localhost:4317" Used "Where traces go.";
+            "localhost:4317" Ignored "Where traces go.";
         "distributed-tracing-service-name" distributed_tracing_service_name: String =
-            "etcd" Used "Service name of the traces.";
-        "distributed-tracing-instance-id" distributed_tracing_instance_id: String = "" Used
+            "etcd" Ignored "Service name of the traces.";
+        "distributed-tracing-instance-id" distributed_tracing_instance_id: String = "" Ignored
             "Instance id of the traces.";
-        "distributed-tracing-sampling-rate" distributed_tracing_sampling_rate: u64 = "0" Used
+        "distributed-tracing-sampling-rate" distributed_tracing_sampling_rate: u64 = "0" Ignored
             "Traces per million requests.";
     }
     "Features" {
-        "corrupt-check-time" corrupt_check_time: Duration = "0s" Used
+        "corrupt-check-time" corrupt_check_time: Duration = "0s" Ignored
             "Time between checks for corruption; 0 is never.";
-        "compact-hash-check-time" compact_hash_check_time: Duration = "1m" Used
+        "compact-hash-check-time" compact_hash_check_time: Duration = "1m" Ignored
             "Time between the leader's checks of compaction hashes.";
-        "compaction-batch-limit" compaction_batch_limit: u64 = "1000" Used
+        "compaction-batch-limit" compaction_batch_limit: u64 = "1000" Ignored
             "Most revisions removed in one slice of a compaction.";
-        "compaction-sleep-interval" compaction_sleep_interval: Duration = "10ms" Used
+        "compaction-sleep-interval" compaction_sleep_interval: Duration = "10ms" Ignored
             "Time between slices of a compaction.";
         "watch-progress-notify-interval" watch_progress_notify_interval: Duration = "10m" Used
             "Time between progress notifications of quiet watches.";
-        "warning-apply-duration" warning_apply_duration: Duration = "100ms" Used
+        "warning-apply-duration" warning_apply_duration: Duration = "100ms" Ignored
             "Entries that take longer to apply are logged.";
         "bootstrap-defrag-threshold-megabytes" bootstrap_defrag_threshold_megabytes: u64 =
-            "0" Used "Defragment at start when it frees this much; 0 is never.";
-        "max-learners" max_learners: u64 = "1" Used "Most learners in a cluster.";
-        "downgrade-check-time" downgrade_check_time: Duration = "5s" Used
+            "0" Ignored "Defragment at start when it frees this much; 0 is never.";
+        "max-learners" max_learners: u64 = "1" Ignored "Most learners in a cluster.";
+        "downgrade-check-time" downgrade_check_time: Duration = "5s" Ignored
             "Time between checks of a downgrade.";
-        "snapshot-catchup-entries" snapshot_catchup_entries: u64 = "5000" Used
+        "snapshot-catchup-entries" snapshot_catchup_entries: u64 = "5000" Ignored
             "Entries kept for slow members after the log is cut.";
     }
     "Unsafe" {
-        "force-new-cluster" force_new_cluster: bool = "false" Used
+        "force-new-cluster" force_new_cluster: bool = "false" Unserved
             "Begin a cluster of one member from this data directory.";
-        "unsafe-no-fsync" unsafe_no_fsync: bool = "false" Used
+        "unsafe-no-fsync" unsafe_no_fsync: bool = "false" Unserved
             "Do not wait for the disk: a power loss loses acknowledged writes.";
     }
 }

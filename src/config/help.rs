@@ -52,9 +52,11 @@ pub fn help() -> String {
             _ => flag.default,
         };
         out.extend(["  --", flag.name, " '", default, "'\n    ", flag.help]);
-        if flag.effect == Effect::Ignored {
-            out.push_str(" Accepted and ignored.");
-        }
+        out.push_str(match flag.effect {
+            Effect::Used => "",
+            Effect::Ignored => " Accepted and ignored.",
+            Effect::Unserved => " Not served by this build: only the default is taken.",
+        });
         out.push('\n');
         if flag.name == "feature-gates" {
             for (name, stage, on) in GATES {

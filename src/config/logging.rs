@@ -413,7 +413,10 @@ impl Output {
             "stdout" => Ok(Output::Stdout),
             path => {
                 let path = PathBuf::from(path);
-                let file = OpenOptions::new().create(true).append(true).open(&path)?;
+                let file = OpenOptions::new().create(true).append(true).open(&path);
+                let file = file.map_err(|error| {
+                    io::Error::new(error.kind(), format!("--log-outputs {name}: {error}"))
+                })?;
                 let size = file.metadata()?.len();
                 Ok(Output::File {
                     path,

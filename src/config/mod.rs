@@ -118,6 +118,19 @@ impl Command {
         environment: &[(String, String)],
         read_file: impl FnOnce(&str) -> std::io::Result<String>,
     ) -> Result<Command, ConfigError> {
+        let command = Command::read(arguments, environment, read_file)?;
+        if let Command::Run(config) = &command {
+            check_served(&config.flags)?;
+        }
+        Ok(command)
+    }
+
+    /// Parses and checks, whether this build serves it or not.
+    fn read(
+        arguments: &[String],
+        environment: &[(String, String)],
+        read_file: impl FnOnce(&str) -> std::io::Result<String>,
+    ) -> Result<Command, ConfigError> {
         let mut gathered = Gathered::new();
         gathered.arguments(arguments)?;
         match gathered.asked {
@@ -215,9 +228,11 @@ impl Config {
         &self.flags
     }
 
-    /// The first of `names` that was given: for features that this build cannot serve.
+    /// The first of `names` that was given another value than its default: for features that this
+    /// build cannot serve.
     pub fn first_given(&self, names: &[&'static str]) -> Option<&'static str> {
-        names.iter().copied().find(|name| self.given(name))
+        let asks = |name: &&'static str| self.given(name) && !self.flags.is_default(name);
+        names.iter().copied().find(asks)
     }
 
     /// The backend's quota in bytes; `None` is no limit.
@@ -252,6 +267,9 @@ impl Config {
     /// The members of the first configuration, by name. Only for a fresh data directory: a restart
     /// ignores what bootstrap flags say.
     pub fn first_members(&self) -> Result<Vec<(String, UrlList)>, ConfigError> {
+        if self.flags.initial_cluster_state == ClusterState::Existing {
+            return Err(ConfigError::JoinUnserved);
+        }
         let advertise = &self.flags.initial_advertise_peer_urls;
         if !self.given("initial-cluster") {
             return Ok(vec![(self.flags.name.clone(), advertise.clone())]);
@@ -339,6 +357,17 @@ fn check_urls(flags: &Flags, given: &BTreeSet<&'static str>) -> Result<(), Confi
         return Err(ConfigError::AdvertiseMissing);
     }
     Ok(())
+}
+
+/// A flag that promises what is not there must not be passed over: clients and operators would trust
+/// a server that is less than it was told.
+fn check_served(flags: &Flags) -> Result<(), ConfigError> {
+    let unserved = FLAGS
+        .iter()
+        .find(|flag| flag.effect == Effect::Unserved && !flags.is_default(flag.name));
+    unserved.map_or(Ok(()), |flag| {
+        Err(ConfigError::Unserved { flag: flag.name })
+    })
 }
 
 fn check_times(flags: &Flags) -> Result<(), ConfigError> {
@@ -441,6 +470,10 @@ fn adjust(flags: &mut Flags, notes: &mut Vec<Note>) {
             "given-cost",
             cost.to_string(),
         );
+    }
+    if flags.max_concurrent_streams == 0 {
+        // As grpc-go takes it: no limit.
+        flags.max_concurrent_streams = u32::MAX;
     }
     if flags.quota_backend_bytes > QUOTA_WARN_BYTES {
         let bytes = flags.quota_backend_bytes.to_string();

@@ -84,7 +84,10 @@ impl Gathered {
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let Some(body) = argument.strip_prefix('-').filter(|body| !body.is_empty()) else {
-                return Err(ConfigError::NotAFlag(argument.clone()));
+                return Err(match argument.as_str() {
+                    "gateway" | "grpc-proxy" => ConfigError::Program(argument.clone()),
+                    _ => ConfigError::NotAFlag(argument.clone()),
+                });
             };
             let body = body.strip_prefix('-').unwrap_or(body);
             if body.is_empty() {
@@ -214,7 +217,7 @@ impl Gathered {
                     .set(flag.name, value)
                     .expect("the table's own name")?;
                 self.given.insert(flag.name);
-                if flag.effect == Effect::Ignored {
+                if flag.effect == Effect::Ignored && !self.flags.is_default(flag.name) {
                     self.ignore(name);
                 }
             }
@@ -223,6 +226,10 @@ impl Gathered {
                     .set(current, value)
                     .expect("a test resolves every former name")?;
                 self.given.insert(current);
+                let ignored = flag(current).is_some_and(|flag| flag.effect == Effect::Ignored);
+                if ignored && !self.flags.is_default(current) {
+                    self.ignore(name);
+                }
                 self.warn("took the value of a flag's former name", "flag", name);
             }
             Target::Former(Former::Gate(gate)) => {

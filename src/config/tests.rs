@@ -7,7 +7,7 @@ fn parse_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Comman
         .iter()
         .map(|(n, v)| (n.to_string(), v.to_string()))
         .collect();
-    Command::parse(&arguments, &environment, |path| match path {
+    Command::read(&arguments, &environment, |path| match path {
         "missing" => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
         text => Ok(text.to_owned()),
     })
@@ -249,6 +249,73 @@ fn refusals_are_etcds() {
         1
     );
     assert_eq!(refused(&["--config-file=missing"]).1, 1);
+}
+
+// Catches a flag that is obeyed by nobody and refused by nobody; a default, said aloud, that is
+// taken for a wish; a refusal that does not name its flag.
+#[test]
+fn what_is_not_served_is_refused_and_its_default_is_not() {
+    let parse = |arguments: &[&str]| {
+        let arguments: Vec<String> = arguments.iter().map(|text| text.to_string()).collect();
+        Command::parse(&arguments, &[], |_| unreachable!("no file is named"))
+    };
+    for (argument, flag) in [
+        ("--cert-file=x", "cert-file"),
+        ("--client-cert-auth", "client-cert-auth"),
+        (
+            "--auto-compaction-retention=1h",
+            "auto-compaction-retention",
+        ),
+        (
+            "--listen-client-http-urls=http://127.0.0.1:1",
+            "listen-client-http-urls",
+        ),
+        ("--host-whitelist=a.example", "host-whitelist"),
+        ("--tls-min-version=TLS1.3", "tls-min-version"),
+        ("--enable-v2", "enable-v2"),
+    ] {
+        let error = parse(&[argument]).expect_err(argument);
+        let text = format!("--{flag} is not served by this build; start without it");
+        assert_eq!((error.to_string(), error.exit_code()), (text, 1));
+    }
+    for flag in FLAGS.iter().filter(|flag| flag.effect != Effect::Used) {
+        let argument = format!("--{}={}", flag.name, flag.default);
+        match parse(&[&argument]) {
+            Ok(Command::Run(config)) => {
+                let ignored = |note: &&Note| note.message.contains("ignored");
+                assert_eq!(config.notes.iter().find(ignored), None, "{argument}");
+            }
+            other => panic!("{argument}: {other:?}"),
+        }
+    }
+    let Ok(Command::Run(config)) = parse(&["--snapshot-count=7", "--memory-mlock"]) else {
+        panic!("harmless flags are taken")
+    };
+    let ignored: Vec<_> = config
+        .notes
+        .iter()
+        .filter(|note| note.message.contains("ignored"))
+        .map(|note| note.value.as_str())
+        .collect();
+    assert_eq!(ignored, ["snapshot-count", "memory-mlock"]);
+    let text = "\"gateway\" is not served by this build, only the server itself is";
+    assert_eq!(refused(&["gateway", "start"]), (text.to_string(), 1));
+}
+
+// Catches a stream limit of 0 that refuses every call: to etcd's library it is no limit.
+#[test]
+fn no_streams_are_no_limit() {
+    let streams = |argument| config(&[argument]).max_concurrent_streams;
+    assert_eq!(streams("--max-concurrent-streams=0"), u32::MAX);
+    assert_eq!(streams("--max-concurrent-streams=1"), 1);
+}
+
+// Catches a member that begins a cluster of its own where it was told to join one; and a restart
+// that asks again.
+#[test]
+fn joining_is_refused_where_a_member_would_be_made() {
+    let config = config(&["--initial-cluster-state=existing"]);
+    assert_eq!(config.first_members(), Err(ConfigError::JoinUnserved));
 }
 
 // Catches a former flag that stops a server that used to start, and one that is dropped in
