@@ -1,5 +1,7 @@
 //! Pure. Bounds of `wal/`.
 
+use std::time::Duration;
+
 /// Size of a segment file unless the options say otherwise. Large, so that the change of segment
 /// (one drained pipeline) is rare; a multiple of every alignment.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 32 << 20;
@@ -51,6 +53,14 @@ pub const BUFFERS_KEPT_MAX: usize = 4;
 
 /// An emptied batch buffer larger than this is freed instead of kept.
 pub const BUFFER_KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// How long after the disk had no room for a segment the next try comes.
+pub const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+
+/// Blocks of the segment being written that, while the disk has no room for the next one, only
+/// marks may use: without a mark nothing is recycled, and recycling is what the log itself can do
+/// about a full disk. Beyond it `append` answers `NoRoom`.
+pub const MARK_BLOCKS_KEPT: u64 = 16;
 
 const _: () = assert!(SEGMENT_BYTES_DEFAULT >= 8 * RECORD_BYTES_MAX as u64);
 const _: () = assert!(SEGMENT_BYTES_DEFAULT >= 4 * IN_FLIGHT_BYTES_MAX);

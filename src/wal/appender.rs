@@ -107,6 +107,8 @@ struct Batch {
     /// Set when the batch closes.
     start: Lsn,
     span: u32,
+    /// Nothing else is in flight with it.
+    alone: bool,
     records: u32,
     /// Room for the header, then records.
     bytes: Vec<u8>,
@@ -118,6 +120,7 @@ struct Flight {
     end: Lsn,
     start: Lsn,
     bytes: usize,
+    alone: bool,
     done: bool,
 }
 
@@ -262,6 +265,7 @@ impl Appender {
             flags: 0,
             start: Lsn(0),
             span: 0,
+            alone: false,
             records: 0,
             bytes,
         });
@@ -328,10 +332,12 @@ impl Appender {
     /// one after the other.
     pub fn open(&mut self) {
         assert!(self.is_idle());
-        self.begin();
-        self.close_filling(FLAG_OPEN);
-        self.begin();
-        self.close_filling(0);
+        for flags in [FLAG_OPEN, 0] {
+            self.begin();
+            let batch = self.filling.as_mut().expect("just begun");
+            batch.alone = true;
+            self.close_filling(flags);
+        }
     }
 
     /// Adds a batch that ends a process life. Only when idle: nothing may be in flight behind it.
@@ -340,6 +346,29 @@ impl Appender {
         // The segment's last block is free for it when no other block is.
         self.begin();
         self.close_filling(FLAG_CLOSED);
+    }
+
+    /// Bytes of one more record that the tail segment surely takes, `kept` of it left over.
+    pub fn room(&self, kept: u64) -> u64 {
+        let begin = match &self.filling {
+            // It may be closed first, and padded.
+            Some(batch) => round_up(
+                batch.offset + batch.bytes.len() as u64,
+                self.shape.alignment.max(LARGE_BLOCK_SIZE as u64),
+            ),
+            None => self.tail.0 - self.index.tail().base.0,
+        };
+        (self.segment_limit().saturating_sub(kept)).saturating_sub(begin + BATCH_HEADER_SIZE as u64)
+    }
+
+    /// Bytes of the tail segment that marks keep for themselves while the disk is full.
+    pub fn kept_for_marks(&self) -> u64 {
+        limits::MARK_BLOCKS_KEPT * self.shape.alignment
+    }
+
+    /// Nothing is in flight, and what waits, if anything, belongs into another segment than `seq`.
+    pub fn stands_at(&self, seq: SegmentSeq) -> bool {
+        self.in_flight.is_empty() && self.next_seq() != Some(seq)
     }
 
     /// The segment of the next write, once there is one.
@@ -352,6 +381,9 @@ impl Appender {
     /// when much waits, and none into another segment before all earlier ones have completed.
     pub fn next_write(&mut self) -> Option<Write> {
         let first = self.in_flight.is_empty();
+        if self.in_flight.front().is_some_and(|flight| flight.alone) {
+            return None;
+        }
         if !first {
             let waiting: usize = self
                 .ready
@@ -405,6 +437,7 @@ impl Appender {
             end: header.end(),
             start: batch.start,
             bytes: batch.bytes.len() - BATCH_HEADER_SIZE,
+            alone: batch.alone,
             done: false,
         });
         Write {

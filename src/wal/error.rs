@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Why the log refuses. All but `RecordTooLarge` and `Full` are final: they stay until restart.
+/// Why the log refuses. `RecordTooLarge`, `Full` and `NoRoom` leave it going on; all others are
+/// final and stay until restart.
 #[derive(Clone, Debug)]
 pub enum WalError {
     /// The world failed. After a write or a directory change this is latched.
@@ -24,6 +25,9 @@ pub enum WalError {
     RecordTooLarge { size: usize, max: usize },
     /// Too much is appended and not yet durable. The log goes on: wait for `durable` to advance.
     Full { queued: usize, max: usize },
+    /// The disk has no room for a segment of so many bytes. Of an open log: its present segment has
+    /// no room for the record either; the log goes on, wait for `on_durable`.
+    NoRoom { dir: PathBuf, wanted_bytes: u64 },
     /// `close` was called.
     Closed,
     /// A whole, checksummed batch of a layout that this program does not know.
@@ -90,8 +94,24 @@ impl WalError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            WalError::RecordTooLarge { .. } | WalError::Full { .. }
+            WalError::RecordTooLarge { .. } | WalError::Full { .. } | WalError::NoRoom { .. }
         )
+    }
+
+    /// Whether a file could not be made or named for want of space. Nothing was in it, so nothing
+    /// is lost, and the same may be tried again; a failed write or sync never is such an error.
+    pub(super) fn is_no_room(&self) -> bool {
+        match self {
+            WalError::NoRoom { .. } => true,
+            WalError::Io { action, source, .. } => {
+                matches!(*action, "create" | "rename")
+                    && matches!(
+                        source.kind(),
+                        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                    )
+            }
+            _ => false,
+        }
     }
 }
 
@@ -120,6 +140,11 @@ impl fmt::Display for WalError {
             WalError::Full { queued, max } => {
                 write!(f, "wal: {queued} bytes wait for the disk, at most {max}")
             }
+            WalError::NoRoom { dir, wanted_bytes } => write!(
+                f,
+                "wal: {}: the disk has no room for a log segment of {wanted_bytes} bytes",
+                dir.display()
+            ),
             WalError::Closed => write!(f, "wal: closed"),
             WalError::Version {
                 file,

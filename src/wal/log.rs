@@ -2,10 +2,10 @@
 
 use super::appender::{Appender, Bounds, Refused, Shape};
 use super::error::WalError;
-use super::format::{ENTRY_HEADER_SIZE, Record};
+use super::format::{ENTRY_HEADER_SIZE, HardState, Record};
 use super::recover::{self, Recovered};
 use super::{upkeep, writer};
-use crate::env::{Env, LogFile, Notify};
+use crate::env::{Env, LogFile, Monotonic, Notify};
 use crate::ids::{GroupId, LogIndex, Lsn, SegmentSeq};
 use crate::limits::wal as limits;
 use std::cell::RefCell;
@@ -99,6 +99,8 @@ pub(super) struct State<E: Env> {
     /// Larger than every number used by a spare or new file.
     pub file_number_next: u64,
     pub failed: Option<WalError>,
+    /// The disk had no room for the next segment: when to try again. Then `prepared` is none.
+    pub room_retry: Option<Monotonic>,
     pub closing: bool,
     /// Tasks that have not returned.
     pub tasks: usize,
@@ -158,7 +160,8 @@ pub struct BatchFact {
 
 impl<E: Env> Log<E> {
     /// Recovers the log in `options.dir`, or begins one, and starts its tasks. When it returns, a
-    /// durable batch marks where this process goes on.
+    /// durable batch marks where this process goes on; or the disk has no room for the segment of
+    /// that batch, then nothing is taken until there is ([`Log::waits_for_room`]).
     pub async fn open(env: &E, options: Options) -> Result<(Log<E>, Recovered), WalError> {
         options.check()?;
         let found = recover::recover(env, &options).await?;
@@ -182,7 +185,11 @@ impl<E: Env> Log<E> {
             segments_created: found.created,
             ..Counters::default()
         };
-        while !appender.is_idle() {
+        let room_retry = match found.ready {
+            true => None,
+            false => Some(env.now()),
+        };
+        while found.ready && !appender.is_idle() {
             writer::write_alone(env, &file, &found.path, &mut appender, &mut counters).await?;
         }
         let state = State {
@@ -194,6 +201,7 @@ impl<E: Env> Log<E> {
             spares: found.spares,
             file_number_next: found.file_number_next,
             failed: None,
+            room_retry,
             closing: false,
             tasks: 2,
             upkeep_waits: false,
@@ -219,6 +227,31 @@ impl<E: Env> Log<E> {
     /// the calling task yields. The record is durable once `durable()` reaches the answer.
     pub fn append(&self, record: &Record<'_>) -> Result<Lsn, WalError> {
         self.shared.append(record)
+    }
+
+    /// The disk has no room for the next segment. What the present one has room for is still taken
+    /// and becomes durable; what was taken beyond waits.
+    pub fn waits_for_room(&self) -> bool {
+        self.shared.state.borrow().room_retry.is_some()
+    }
+
+    /// While the log waits for room: bytes of data of one more entry, with a hard state before it,
+    /// that surely become durable without.
+    pub fn room(&self) -> Option<usize> {
+        let state = self.shared.state.borrow();
+        state.room_retry?;
+        let small = Record::HardState {
+            group: GroupId(0),
+            state: HardState::default(),
+        };
+        let headers = ENTRY_HEADER_SIZE + small.size();
+        let room = state.room_without_next(state.appender.kept_for_marks());
+        Some((room as usize).saturating_sub(headers))
+    }
+
+    /// The log waits for room and everything that does not need it is durable.
+    pub fn is_stalled(&self) -> bool {
+        self.shared.state.borrow().is_stalled()
     }
 
     /// The most that an entry's data may hold: a larger one is refused with `RecordTooLarge`.
@@ -252,7 +285,8 @@ impl<E: Env> Log<E> {
         .await
     }
 
-    /// From now on `notify` is notified whenever `durable()` has advanced or the log has failed.
+    /// From now on `notify` is notified whenever `durable()` has advanced, the log has failed, or
+    /// begins or ends to wait for room.
     pub fn on_durable(&self, notify: &Notify) {
         self.shared
             .state
@@ -269,12 +303,15 @@ impl<E: Env> Log<E> {
     /// The backend holds the group's entries up to `through`, durably. Segments that nothing
     /// needs any more are recycled. The mark itself is written with the next batch.
     pub fn release(&self, group: GroupId, through: LogIndex) {
-        self.shared
-            .state
-            .borrow_mut()
-            .appender
-            .index
-            .release(group, through);
+        let waits = {
+            let state = &mut *self.shared.state.borrow_mut();
+            state.appender.index.release(group, through);
+            state.room_retry.is_some()
+        };
+        if waits {
+            // On a full disk no batch may come for the mark to ride in.
+            self.shared.upkeep.notify();
+        }
     }
 
     /// Why the log refuses, if it does.
@@ -297,7 +334,8 @@ impl<E: Env> Log<E> {
     }
 
     /// Writes what is waiting, marks the end of this process life and ends the tasks. Later
-    /// appends answer `Closed`.
+    /// appends answer `Closed`. What waits for room on a full disk is given up, as in a crash:
+    /// nothing of it was durable.
     pub async fn close(&self) -> Result<(), WalError> {
         self.shared.state.borrow_mut().closing = true;
         self.shared.work.notify();
@@ -322,6 +360,9 @@ impl<E: Env> Shared<E> {
             if let Some(error) = state.refusal() {
                 return Err(error);
             }
+            if state.room_retry.is_some() {
+                self.check_room(state, record)?;
+            }
             state
                 .appender
                 .append(record)
@@ -332,6 +373,27 @@ impl<E: Env> Shared<E> {
         };
         self.work.notify();
         Ok(lsn)
+    }
+
+    /// On a full disk only what the present segment holds is taken: a seal would end it, and with
+    /// it the last place for the marks that give old segments back.
+    #[cold]
+    fn check_room(&self, state: &State<E>, record: &Record<'_>) -> Result<(), WalError> {
+        let kept = match record {
+            Record::Mark { .. } => 0,
+            _ => state.appender.kept_for_marks(),
+        };
+        if record.size() as u64 <= state.room_without_next(kept) {
+            return Ok(());
+        }
+        Err(self.no_room())
+    }
+
+    pub fn no_room(&self) -> WalError {
+        WalError::NoRoom {
+            dir: self.options.dir.clone(),
+            wanted_bytes: self.options.segment_bytes,
+        }
     }
 
     /// Keeps the first failure and tells everybody.
@@ -377,6 +439,18 @@ impl<E: Env> State<E> {
             None if self.closing => Some(WalError::Closed),
             None => None,
         }
+    }
+
+    /// Bytes of one more record that the segment file being written surely takes.
+    pub fn room_without_next(&self, kept: u64) -> u64 {
+        match self.appender.index.tail().seq == self.file_seq {
+            true => self.appender.room(kept),
+            false => 0,
+        }
+    }
+
+    pub fn is_stalled(&self) -> bool {
+        self.room_retry.is_some() && self.appender.stands_at(self.file_seq)
     }
 
     /// Takes the waiters that the durable prefix has reached.

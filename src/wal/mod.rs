@@ -12,10 +12,12 @@
 //! 1. A record whose `Lsn` is at or below `durable()` is found by every later `open`.
 //! 2. A block that holds acknowledged bytes is never written again while its segment is in the
 //!    log.
-//! 3. What `open` has once returned stays so: bytes that it passed over never come back.
+//! 3. What `open` has once returned stays so: bytes that it passed over never come back, once the
+//!    opening batch is durable.
 //! 4. A group's entries come back without a hole behind its release mark, or `open` refuses.
 //! 5. Damage below the durable prefix is refused and located as long as a later batch is readable.
-//! 6. After a failed write or directory change nothing more is written: the error is latched.
+//! 6. After a failed write or directory change nothing more is written: the error is latched. A
+//!    disk without room for a new file is no such failure: the log waits for room.
 //! 7. Everything waiting is bounded: records by `QUEUE_BYTES_MAX`, writes in flight by two.
 //!
 //! Not here: what records mean, replication, checkpoints, encryption. Records are not split: the

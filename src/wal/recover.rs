@@ -13,6 +13,7 @@ use crate::ids::{GroupId, Lsn, SegmentSeq};
 use crate::limits::wal as limits;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What a restart finds in the log.
@@ -47,6 +48,9 @@ pub(super) struct Found<F> {
     pub seq: SegmentSeq,
     pub path: PathBuf,
     pub file: F,
+    /// `file` is the tail's segment. Else the disk has no room for that one, and `file` is the one
+    /// before it.
+    pub ready: bool,
     pub tail: Lsn,
     pub previous_end: Lsn,
     pub start: Lsn,
@@ -128,7 +132,12 @@ pub(super) async fn recover<E: Env>(
     }
 
     let created = make_place(env, options, &mut listing, &place).await?;
-    let path = FileRole::Segment(place.seq).path(dir);
+    let ready = created.is_some();
+    let seq = match ready {
+        true => place.seq,
+        false => SegmentSeq(place.seq.0 - 1),
+    };
+    let path = FileRole::Segment(seq).path(dir);
     let file = env.open_log(&path).await.map_err(io("open", &path))?;
     let mut index = replay.index;
     let sizes = listing
@@ -136,6 +145,9 @@ pub(super) async fn recover<E: Env>(
         .iter()
         .map(|segment| (segment.seq, segment.size));
     open_segments(&mut index, sizes, place.seq, place.base);
+    if !ready {
+        index.open_segment(place.seq, place.base, options.segment_bytes);
+    }
     let groups = replay.rebuild.finish()?;
     for (&group, state) in &groups {
         let last = state
@@ -166,15 +178,16 @@ pub(super) async fn recover<E: Env>(
         index,
         stream: chain.stream().unwrap_or_else(|| env.random()),
         epoch,
-        seq: place.seq,
+        seq,
         path,
         file,
+        ready,
         tail,
         previous_end,
         start: chain.start(),
         spares: listing.spares,
         file_number_next: listing.file_number_next,
-        created,
+        created: created.unwrap_or(0),
     })
 }
 
@@ -354,6 +367,7 @@ struct Place {
 
 /// Behind the last good batch when the last life closed the log; else so far behind it that no
 /// late write of that life can land on new bytes.
+/// At most this one segment is to be made.
 fn resume(chain: &Chain, segments: &[OnDisk], options: &Options) -> Place {
     let Some(end) = chain.end() else {
         let seq = segments
@@ -372,14 +386,14 @@ fn resume(chain: &Chain, segments: &[OnDisk], options: &Options) -> Place {
     let (segment, base) = holder.expect("the last batch lies in a segment");
     let (mut seq, mut base, mut size) = (segment.seq, base, segment.size);
     let mut offset = end.0 - base.0;
-    let next = |seq: SegmentSeq| {
-        let on_disk = segments.iter().find(|segment| segment.seq.0 == seq.0 + 1);
-        on_disk.map_or(options.segment_bytes, |segment| segment.size)
-    };
     if chain.is_sealed() {
         (base, offset) = (Lsn(base.0 + size), 0);
-        size = next(seq);
         seq = SegmentSeq(seq.0 + 1);
+        let Some(next) = segments.iter().find(|segment| segment.seq == seq) else {
+            // No life had the file, so no late write can be on its way to it.
+            return Place { seq, base, offset };
+        };
+        size = next.size;
     }
     if !chain.is_closed() {
         offset += options.bounds.in_flight_bytes_max;
@@ -397,13 +411,14 @@ fn resume(chain: &Chain, segments: &[OnDisk], options: &Options) -> Place {
 }
 
 /// Removes what a crash left unfinished, turns unused segments behind the place into spares, and
-/// makes sure that the place's segment file exists.
+/// makes sure that the place's segment file exists. Answers how many files had to be made, and
+/// nothing when the disk has no room for the one that is needed.
 async fn make_place<E: Env>(
     env: &E,
     options: &Options,
     listing: &mut Listing,
     place: &Place,
-) -> Result<u64, WalError> {
+) -> Result<Option<u64>, WalError> {
     let dir = &options.dir;
     for &number in &listing.unfinished {
         let role = match number & SPARE_BIT {
@@ -428,52 +443,98 @@ async fn make_place<E: Env>(
         }
         listing.segments.pop();
     }
-    let mut created = 0;
-    let mut first = listing
-        .segments
-        .last()
-        .map_or(place.seq.0, |last| last.seq.0 + 1);
-    while first <= place.seq.0 {
-        let seq = SegmentSeq(first);
-        let number = match listing.spares.pop() {
-            Some(number) => number,
-            None => {
-                created += 1;
-                let number = listing.file_number_next;
-                listing.file_number_next += 1;
-                create_spare(env, options, number).await?;
-                number
-            }
-        };
-        let spare = FileRole::Spare(number).path(dir);
-        rename(env, dir, &spare, &FileRole::Segment(seq).path(dir)).await?;
-        listing.segments.push(OnDisk {
-            seq,
-            size: options.segment_bytes,
-            base: None,
-        });
-        first += 1;
+    let last = listing.segments.last().map(|last| last.seq);
+    if last == Some(place.seq) {
+        return Ok(Some(0));
     }
-    Ok(created)
+    assert!(
+        last.is_none_or(|last| last.0 + 1 == place.seq.0),
+        "the log goes on in its last segment or in the next"
+    );
+    let made = make_segment(env, options, listing, place.seq).await;
+    match made {
+        Err(error) if error.is_no_room() && last.is_some() => {
+            log_full_disk(options, &error);
+            // What was read will be served, although no batch says where this life goes on. The
+            // directory was just changed, so that this flushes the device: nothing that was read
+            // can be gone after a power cut.
+            sync_dir(env, dir).await?;
+            Ok(None)
+        }
+        // There is nothing that could be served.
+        Err(error) if error.is_no_room() => Err(WalError::NoRoom {
+            dir: dir.clone(),
+            wanted_bytes: options.segment_bytes,
+        }),
+        made => made.map(Some),
+    }
+}
+
+/// Makes segment `seq` of a spare, or of a new file. Answers how many files were made.
+async fn make_segment<E: Env>(
+    env: &E,
+    options: &Options,
+    listing: &mut Listing,
+    seq: SegmentSeq,
+) -> Result<u64, WalError> {
+    let dir = &options.dir;
+    let spare = listing.spares.last().copied();
+    let number = spare.unwrap_or(listing.file_number_next);
+    if spare.is_none() {
+        listing.file_number_next += 1;
+        create_spare(env, options, number).await?;
+    }
+    let path = FileRole::Segment(seq).path(dir);
+    let named = rename(env, dir, &FileRole::Spare(number).path(dir), &path).await;
+    if named.is_err() && spare.is_none() {
+        listing.spares.push(number);
+    }
+    named?;
+    if spare.is_some() {
+        listing.spares.pop();
+    }
+    listing.segments.push(OnDisk {
+        seq,
+        size: options.segment_bytes,
+        base: None,
+    });
+    Ok(u64::from(spare.is_none()))
+}
+
+/// For the operator, once per full disk.
+pub(super) fn log_full_disk(options: &Options, error: &WalError) {
+    tracing::error!(
+        dir = %options.dir.display(),
+        wanted_bytes = options.segment_bytes,
+        error = %error,
+        "disk full: no room for the next log segment; writes are taken while the present one \
+         lasts and then refused, reads go on"
+    );
 }
 
 /// Makes a file of zeros under a name that recovery deletes, then names it a spare: a spare is
-/// always whole.
+/// always whole. On a full disk nothing of it stays.
 pub(super) async fn create_spare<E: Env>(
     env: &E,
     options: &Options,
     number: u64,
 ) -> Result<(), WalError> {
-    let new = FileRole::New(number).path(&options.dir);
+    let dir = &options.dir;
+    let new = FileRole::New(number).path(dir);
     let created = env.create_zeroed(&new, options.segment_bytes).await;
-    created.map_err(|source| WalError::io("create", &new, source))?;
-    rename(
-        env,
-        &options.dir,
-        &new,
-        &FileRole::Spare(number).path(&options.dir),
-    )
-    .await
+    let mut made = created.map_err(|source| WalError::io("create", &new, source));
+    if made.is_ok() {
+        made = rename(env, dir, &new, &FileRole::Spare(number).path(dir)).await;
+    }
+    if made.as_ref().is_err_and(WalError::is_no_room) {
+        match env.remove(&new).await {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(WalError::io("remove", &new, source));
+            }
+            _ => {}
+        }
+    }
+    made
 }
 
 /// Renames durably.

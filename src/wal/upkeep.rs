@@ -1,16 +1,20 @@
 //! Driver. The upkeep task: the next segment is ready before it is needed, released segments are
 //! recycled, old ones that few records pin are emptied. Never on the path of a commit.
+//!
+//! A disk without room for the next segment is a condition, not a failure: nothing was in the file
+//! that could not be made. The log goes on in what it has, and this task tries again, every
+//! `FULL_DISK_RETRY` and whenever a segment is recycled.
 
 use super::error::WalError;
 use super::format::Record;
-use super::index::CopyPlan;
+use super::index::{CopyPlan, SmallRecord};
 use super::log::Shared;
 use super::names::FileRole;
 use super::rebuild::Held;
-use super::recover::{SegmentReader, create_spare, remove, rename, sync_dir};
+use super::recover::{SegmentReader, create_spare, log_full_disk, remove, rename, sync_dir};
 use super::scan::{Chain, Scanner};
 use crate::codec::Reader;
-use crate::env::{Env, LogFile};
+use crate::env::{Env, LogFile, Monotonic};
 use crate::ids::{GroupId, LogIndex, SegmentSeq, Term};
 use crate::limits::wal as limits;
 use bytes::Bytes;
@@ -39,13 +43,19 @@ pub(super) async fn run<E: Env>(shared: Rc<Shared<E>>) {
 
 fn is_over<E: Env>(shared: &Shared<E>) -> bool {
     let state = shared.state.borrow();
-    state.failed.is_some() || (state.closing && state.appender.is_idle())
+    let written = state.appender.is_idle() || state.is_stalled();
+    // Only this task and the write task are counted.
+    let alone = state.tasks < 2;
+    state.failed.is_some() || (state.closing && (written || alone))
 }
 
-async fn pass<E: Env>(shared: &Shared<E>) -> Result<(), WalError> {
+async fn pass<E: Env>(shared: &Rc<Shared<E>>) -> Result<(), WalError> {
     close_retired(shared).await?;
     while recycle_one(shared).await? {}
     prepare(shared).await?;
+    if shared.state.borrow().room_retry.is_some() {
+        return announce(shared);
+    }
     empty_oldest(shared).await
 }
 
@@ -82,26 +92,36 @@ async fn recycle_one<E: Env>(shared: &Shared<E>) -> Result<bool, WalError> {
     };
     let path = FileRole::Segment(seq).path(dir);
     // The directory is synced before the next one goes: the numbers never have a hole.
-    match spare {
-        Some(number) => {
-            rename(&shared.env, dir, &path, &FileRole::Spare(number).path(dir)).await?;
-            shared.state.borrow_mut().spares.push(number);
-        }
-        None => {
-            remove(&shared.env, &path).await?;
-            sync_dir(&shared.env, dir).await?;
+    let mut kept = spare;
+    if let Some(number) = spare {
+        match rename(&shared.env, dir, &path, &FileRole::Spare(number).path(dir)).await {
+            Ok(()) => {}
+            // The directory has no room for another name.
+            Err(error) if error.is_no_room() => kept = None,
+            Err(error) => return Err(error),
         }
     }
-    shared.state.borrow_mut().counters.segments_recycled += 1;
+    if kept.is_none() {
+        remove(&shared.env, &path).await?;
+        sync_dir(&shared.env, dir).await?;
+    }
+    let state = &mut *shared.state.borrow_mut();
+    state.spares.extend(kept);
+    state.counters.segments_recycled += 1;
+    // Spare or removed, it makes room.
+    if let Some(retry) = &mut state.room_retry {
+        *retry = Monotonic(0);
+    }
     Ok(true)
 }
 
-/// Has the segment behind the one that is being written ready.
-async fn prepare<E: Env>(shared: &Shared<E>) -> Result<(), WalError> {
+/// Has the segment behind the one that is being written ready, unless the disk is full.
+async fn prepare<E: Env>(shared: &Rc<Shared<E>>) -> Result<(), WalError> {
     loop {
+        let now = shared.env.now();
         let (seq, spare, number) = {
             let state = &mut *shared.state.borrow_mut();
-            if state.prepared.is_some() {
+            if state.prepared.is_some() || state.room_retry.is_some_and(|retry| now < retry) {
                 return Ok(());
             }
             let spare = state.spares.pop();
@@ -110,22 +130,94 @@ async fn prepare<E: Env>(shared: &Shared<E>) -> Result<(), WalError> {
             (SegmentSeq(state.file_seq.0 + 1), spare, number)
         };
         if spare.is_none() {
-            create_spare(&shared.env, &shared.options, number).await?;
-            shared.state.borrow_mut().counters.segments_created += 1;
+            match create_spare(&shared.env, &shared.options, number).await {
+                Ok(()) => shared.state.borrow_mut().counters.segments_created += 1,
+                Err(error) if error.is_no_room() => {
+                    await_room(shared, &error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
         }
         let dir = &shared.options.dir;
         let path = FileRole::Segment(seq).path(dir);
-        rename(&shared.env, dir, &FileRole::Spare(number).path(dir), &path).await?;
+        match rename(&shared.env, dir, &FileRole::Spare(number).path(dir), &path).await {
+            Ok(()) => {}
+            Err(error) if error.is_no_room() => {
+                shared.state.borrow_mut().spares.push(number);
+                await_room(shared, &error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
         let file = shared.env.open_log(&path).await;
         let file = file.map_err(|source| WalError::io("open", &path, source))?;
-        shared.state.borrow_mut().prepared = Some((seq, file));
-        shared.work.notify();
+        let waited = {
+            let state = &mut *shared.state.borrow_mut();
+            state.prepared = Some((seq, file));
+            state.room_retry.take().is_some()
+        };
+        match waited {
+            true => {
+                tracing::info!(dir = %dir.display(), "the disk has room for the log again");
+                shared.wake(Vec::new());
+            }
+            false => shared.work.notify(),
+        }
+    }
+}
+
+/// Has this task woken when the next try is due. Says so once per full disk.
+fn await_room<E: Env>(shared: &Rc<Shared<E>>, error: &WalError) {
+    let retry = shared.env.now() + limits::FULL_DISK_RETRY;
+    let first = shared
+        .state
+        .borrow_mut()
+        .room_retry
+        .replace(retry)
+        .is_none();
+    if first {
+        log_full_disk(&shared.options, error);
+        shared.wake(Vec::new());
+    }
+    let (env, upkeep) = (shared.env.clone(), shared.upkeep.clone());
+    shared.env.spawn(async move {
+        env.sleep(limits::FULL_DISK_RETRY).await;
+        upkeep.notify();
+    });
+}
+
+/// On a full disk: says in the log that the oldest segment is not needed, when the missing word is
+/// all that keeps it. Otherwise a mark rides in a batch that is written anyway, but here none may
+/// come until there is room, and this is what makes it.
+fn announce<E: Env>(shared: &Shared<E>) -> Result<(), WalError> {
+    loop {
+        let next = {
+            let state = &mut *shared.state.borrow_mut();
+            let index = &mut state.appender.index;
+            let oldest = index.oldest().seq;
+            if state.closing || oldest >= state.file_seq || index.pinned_by().is_some() {
+                return Ok(());
+            }
+            match index.due_mark() {
+                Some((group, mark)) => SmallRecord::Mark(group, mark),
+                None => match index.small_record_in(oldest) {
+                    Some(small) => small,
+                    None => return Ok(()),
+                },
+            }
+        };
+        match shared.append(&next.record()) {
+            Ok(_) => {}
+            Err(WalError::NoRoom { .. } | WalError::Full { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
     }
 }
 
 /// Writes the oldest segment's few live records again while the log has too many segments. The
 /// next durable batch then says that the segment is not needed.
-async fn empty_oldest<E: Env>(shared: &Shared<E>) -> Result<(), WalError> {
+async fn empty_oldest<E: Env>(shared: &Rc<Shared<E>>) -> Result<(), WalError> {
     let plan = {
         let state = &mut *shared.state.borrow_mut();
         let index = &mut state.appender.index;
@@ -150,11 +242,14 @@ async fn empty_oldest<E: Env>(shared: &Shared<E>) -> Result<(), WalError> {
             shared.state.borrow_mut().counters.copy_failures += 1;
             Ok(())
         }
+        // The disk is full: what room is left belongs to others. The next pass behind it begins
+        // again; the same entry twice is one entry.
+        Err(WalError::NoRoom { .. }) => Ok(()),
         other => other,
     }
 }
 
-async fn copy<E: Env>(shared: &Shared<E>, plan: &CopyPlan) -> Result<(), WalError> {
+async fn copy<E: Env>(shared: &Rc<Shared<E>>, plan: &CopyPlan) -> Result<(), WalError> {
     // Releases that wait for a batch to ride in may be all that pins the segment.
     loop {
         room(shared).await?;
@@ -223,7 +318,7 @@ struct Candidate {
 }
 
 /// Writes the live entries of the oldest segment again.
-async fn copy_entries<E: Env>(shared: &Shared<E>, seq: SegmentSeq) -> Result<(), WalError> {
+async fn copy_entries<E: Env>(shared: &Rc<Shared<E>>, seq: SegmentSeq) -> Result<(), WalError> {
     let size = {
         let state = shared.state.borrow();
         let oldest = state.appender.index.oldest();
@@ -326,13 +421,16 @@ fn collect<E: Env>(shared: &Shared<E>, records: &Bytes, candidates: &mut Candida
 /// Waits while much is queued, so that copies never delay a put by more than one batch. What is
 /// copied is looked up afterwards: it may have been replaced meanwhile, and a stale record would
 /// replace its successor.
-async fn room<E: Env>(shared: &Shared<E>) -> Result<(), WalError> {
+async fn room<E: Env>(shared: &Rc<Shared<E>>) -> Result<(), WalError> {
     let queued = || shared.state.borrow().appender.queued_bytes();
     let bounds = shared.options.bounds;
     let enough = bounds.queue_bytes_max - bounds.record_bytes_max;
     while queued() >= enough.min(bounds.second_write_bytes_min) {
         // The queue may be waiting for a segment, which only this task prepares.
         prepare(shared).await?;
+        if shared.state.borrow().room_retry.is_some() {
+            return Err(shared.no_room());
+        }
         shared.upkeep.wait().await;
         if is_over(shared) {
             return Err(WalError::Closed);

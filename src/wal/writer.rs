@@ -55,6 +55,11 @@ fn is_over<E: Env>(shared: &Shared<E>, flights: &[Flight], end_marked: &mut bool
     if state.failed.is_some() {
         return true;
     }
+    if state.closing && state.is_stalled() && !state.appender.is_idle() {
+        // The batches behind a seal, or the opening ones, have no file. The next life finds the log
+        // as a crash would leave it here.
+        return true;
+    }
     if !state.closing || !state.appender.is_idle() {
         return false;
     }

@@ -2,7 +2,7 @@
 
 use super::world::{Dice, World};
 use crate::ids::{GroupId, LogIndex, Lsn, MemberId, Term};
-use crate::wal::{Bounds, HardState, Log, Options, Record, Recovered, TailCase};
+use crate::wal::{Bounds, HardState, Log, Options, Record, Recovered, TailCase, WalError};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
@@ -129,6 +129,18 @@ struct Model {
     groups: Groups,
     /// Per group, the largest release of any life.
     released: BTreeMap<GroupId, LogIndex>,
+    /// What the log may turn out to hold instead of `ops`: this life could not write its opening
+    /// yet, so a late write of the killed one before may still count.
+    late: Option<Vec<Op>>,
+    seen: Seen,
+}
+
+/// How often what a full disk does came to pass.
+#[derive(Clone, Copy, Default, Debug)]
+struct Seen {
+    refused: u32,
+    opened_without_room: u32,
+    went_on: u32,
 }
 
 impl Model {
@@ -197,9 +209,19 @@ impl Model {
     /// everything acknowledged.
     fn settle(&mut self, durable: Lsn, found: &Recovered) {
         let acknowledged = self.acknowledged(durable);
-        let kept = (acknowledged..=self.ops.len())
-            .rev()
-            .find(|&kept| self.fits(&replay(&self.ops[..kept]), found));
+        let late = self.late.take();
+        let fits = |ops: &[Op]| {
+            (acknowledged..=ops.len())
+                .rev()
+                .find(|&kept| self.fits(&replay(&ops[..kept]), found))
+        };
+        let mut kept = fits(&self.ops);
+        if let Some(late) = late
+            && kept.is_none()
+        {
+            kept = fits(&late);
+            self.ops = late;
+        }
         let Some(kept) = kept else {
             self.explain(acknowledged, found);
             panic!("acknowledged {acknowledged} of {}", self.ops.len());
@@ -282,6 +304,7 @@ fn live(
     durable: &mut Lsn,
     options: &Options,
     steps: u64,
+    Faults { kill, full }: Faults,
 ) -> bool {
     let end = world.inner.borrow().steps + steps;
     let opening = {
@@ -291,17 +314,39 @@ fn live(
     let Some(opened) = world.block_on(opening, steps) else {
         return true;
     };
-    let (log, found) = opened.expect("a log that crashed opens again");
+    let (log, found) = match opened {
+        Err(WalError::NoRoom { .. }) => {
+            assert_eq!(*durable, Lsn(0), "a log that crashed opens again");
+            world.inner.borrow_mut().full = false;
+            return true;
+        }
+        opened => opened.expect("a log that crashed opens again"),
+    };
+    let before = model.late.clone().unwrap_or(model.ops.clone());
     model.settle(*durable, &found);
+    let without_room = log.waits_for_room();
+    if without_room {
+        model.seen.opened_without_room += 1;
+        model.late = kill.then_some(before);
+    }
     *durable = log.durable();
+    let opened_at = *durable;
     let mut dice = Dice(world.inner.borrow_mut().dice.next());
-    let mut quiet = 0;
+    let (mut quiet, mut went_on) = (0, false);
     while world.inner.borrow().steps < end && quiet < 400 {
         quiet += 1;
         if dice.chance(60) {
             let size_max = options.bounds.record_bytes_max as u64 - 100;
             let op = model.draw(&mut dice, size_max);
-            let lsn = log.append(&op.record()).expect("within bounds");
+            let lsn = match log.append(&op.record()) {
+                Err(WalError::NoRoom { .. }) => {
+                    assert!(log.waits_for_room());
+                    model.seen.refused += 1;
+                    advance(world, &mut dice, full);
+                    continue;
+                }
+                appended => appended.expect("within bounds"),
+            };
             if let Op::Reset { group, index, .. } = &op {
                 model.released.insert(*group, *index);
             }
@@ -312,16 +357,33 @@ fn live(
         if dice.chance(20) {
             release(&log, model, &mut dice);
         }
-        if dice.chance(50) {
-            world.run_tasks();
-        }
-        if dice.chance(55) {
-            world.step();
-        }
+        advance(world, &mut dice, full);
         *durable = log.durable();
+        if *durable > opened_at && without_room && !went_on {
+            went_on = true;
+            model.seen.went_on += 1;
+            model.late = None;
+        }
         log.shared.state.borrow().appender.index.check();
     }
     world.inner.borrow().steps >= end
+}
+
+/// Lets tasks and disk do something.
+fn advance(world: &World, dice: &mut Dice, full: bool) {
+    if dice.chance(50) {
+        world.run_tasks();
+    }
+    if dice.chance(55) {
+        world.step();
+    }
+    if full && dice.chance(4) {
+        let inner = &mut *world.inner.borrow_mut();
+        inner.full = !inner.full;
+    }
+    if full && dice.chance(10) {
+        world.pass_time();
+    }
 }
 
 /// Releases a durable entry of some group.
@@ -343,8 +405,16 @@ fn release(log: &Log<World>, model: &mut Model, dice: &mut Dice) {
     log.release(group, index);
 }
 
+#[derive(Clone, Copy, Default)]
+struct Faults {
+    /// Lives may end by a kill, and writes land late.
+    kill: bool,
+    /// The disk is full at times.
+    full: bool,
+}
+
 /// Lives until the last one runs to its end; then the log must close and open cleanly.
-fn lives(seed: u64, first_steps: u64, count: u64, kill: bool) {
+fn lives(seed: u64, first_steps: u64, count: u64, faults: Faults) -> Seen {
     let world = World::new(seed);
     let mut dice = Dice(seed ^ 0xdead);
     let mut options = options(&mut dice);
@@ -360,14 +430,15 @@ fn lives(seed: u64, first_steps: u64, count: u64, kill: bool) {
         } else {
             1 + dice.below(90)
         };
-        live(&world, &mut model, &mut durable, &options, steps);
-        match kill && dice.chance(60) {
+        live(&world, &mut model, &mut durable, &options, steps, faults);
+        match faults.kill && dice.chance(60) {
             true => world.kill(),
             false => world.power_cut(),
         }
     }
-    live(&world, &mut model, &mut durable, &options, 60);
+    live(&world, &mut model, &mut durable, &options, 60, faults);
     world.power_cut();
+    world.inner.borrow_mut().full = false;
     for expected in [None, Some(TailCase::Closed)] {
         let (env, options) = (world.clone(), options.clone());
         let whole = async move {
@@ -384,6 +455,7 @@ fn lives(seed: u64, first_steps: u64, count: u64, kill: bool) {
             found.report
         );
     }
+    model.seen
 }
 
 // Catches: an acknowledged record lost, or one invented or reordered, when the power goes at any
@@ -391,7 +463,7 @@ fn lives(seed: u64, first_steps: u64, count: u64, kill: bool) {
 #[test]
 fn power_cut_at_every_step() {
     for steps in 1..160 {
-        lives(steps * 7919, steps, 2, false);
+        lives(steps * 7919, steps, 2, Faults::default());
     }
 }
 
@@ -399,7 +471,7 @@ fn power_cut_at_every_step() {
 #[test]
 fn power_cuts_over_many_lives() {
     for seed in 0..300 {
-        lives(seed, 80, 6, false);
+        lives(seed, 80, 6, Faults::default());
     }
 }
 
@@ -407,6 +479,27 @@ fn power_cuts_over_many_lives() {
 #[test]
 fn kills_with_late_writes() {
     for seed in 0..300 {
-        lives(seed ^ 0x5eed_0000, 70, 6, true);
+        let kill = true;
+        lives(seed ^ 0x5eed_0000, 70, 6, Faults { kill, full: false });
     }
+}
+
+// Catches: an acknowledged record lost, a record served and then gone, or a start that refuses,
+// when the disk is full at any time: while writing, at a crash, over a restart.
+#[test]
+fn full_disks_over_many_lives() {
+    let mut seen = Seen::default();
+    for seed in 0..300 {
+        let faults = Faults {
+            kill: seed % 2 == 0,
+            full: true,
+        };
+        let new = lives(seed ^ 0xf011_0000, 80, 6, faults);
+        seen.refused += new.refused;
+        seen.opened_without_room += new.opened_without_room;
+        seen.went_on += new.went_on;
+    }
+    assert!(seen.refused > 100, "{seen:?}");
+    assert!(seen.opened_without_room > 100, "{seen:?}");
+    assert!(seen.went_on > 30, "{seen:?}");
 }

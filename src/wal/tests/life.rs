@@ -8,10 +8,10 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
-const A: GroupId = GroupId(1);
+pub const A: GroupId = GroupId(1);
 const B: GroupId = GroupId(2);
 
-fn options() -> Options {
+pub fn options() -> Options {
     let bounds = Bounds {
         record_bytes_max: 8 << 10,
         batch_bytes_max: 8 << 10,
@@ -27,13 +27,13 @@ fn options() -> Options {
     }
 }
 
-fn open(world: &World, options: &Options) -> Result<(Log<World>, Recovered), WalError> {
+pub fn open(world: &World, options: &Options) -> Result<(Log<World>, Recovered), WalError> {
     let (env, options) = (world.clone(), options.clone());
     let opening = async move { Log::open(&env, options).await };
     world.block_on(opening, u64::MAX).expect("no end of steps")
 }
 
-fn entry(group: GroupId, index: u64, data: &[u8]) -> Record<'_> {
+pub fn entry(group: GroupId, index: u64, data: &[u8]) -> Record<'_> {
     Record::Entry {
         group,
         index: LogIndex(index),
@@ -43,7 +43,7 @@ fn entry(group: GroupId, index: u64, data: &[u8]) -> Record<'_> {
 }
 
 /// Runs tasks and disk until both rest.
-fn settle(world: &World) {
+pub fn settle(world: &World) {
     loop {
         world.run_tasks();
         if !world.step() {

@@ -66,6 +66,15 @@ pub struct Inner {
     pub writes: u64,
     pub most_in_flight: usize,
     pub alignment: usize,
+    /// No new file can be made.
+    pub full: bool,
+    /// Creations that were refused.
+    pub refused: u64,
+    /// Making a file fails, and not for want of room.
+    pub failing_creates: bool,
+    /// Times that `pass_time` was called, and who waits for the next.
+    pub naps: u64,
+    sleepers: Vec<Waker>,
 }
 
 /// A write that lands or is lost within a few steps.
@@ -144,6 +153,11 @@ impl World {
                 writes: 0,
                 most_in_flight: 0,
                 alignment: SECTOR,
+                full: false,
+                refused: 0,
+                failing_creates: false,
+                naps: 0,
+                sleepers: Vec::new(),
             })),
         }
     }
@@ -217,6 +231,16 @@ impl World {
         }
     }
 
+    /// Every sleep that has begun ends. `false` when there is none.
+    pub fn pass_time(&self) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.naps += 1;
+        let sleepers = std::mem::take(&mut inner.sleepers);
+        let slept = !sleepers.is_empty();
+        sleepers.into_iter().for_each(Waker::wake);
+        slept
+    }
+
     /// Completes one disk operation. `false` when none waits.
     pub fn step(&self) -> bool {
         let inner = &mut *self.inner.borrow_mut();
@@ -265,7 +289,7 @@ impl World {
                 return None;
             }
             assert!(
-                self.step(),
+                self.step() || self.pass_time(),
                 "all tasks wait and the disk is idle: a wake-up was lost"
             );
         }
@@ -316,7 +340,8 @@ impl World {
         // A dropped task may drop handles that look at the world.
         let tasks = std::mem::take(&mut self.inner.borrow_mut().tasks);
         let spawned = std::mem::take(&mut self.inner.borrow_mut().spawned);
-        drop((tasks, spawned));
+        let sleepers = std::mem::take(&mut self.inner.borrow_mut().sleepers);
+        drop((tasks, spawned, sleepers));
     }
 
     /// Changes a byte of a file on the disk.
@@ -374,6 +399,11 @@ impl Inner {
                 self.check_fresh(file, offset, bytes.len(), true);
                 self.land(file, offset, &bytes);
                 Ok(())
+            }
+            Action::Create { .. } if self.failing_creates => Err(io::Error::other("broken")),
+            Action::Create { .. } if self.full => {
+                self.refused += 1;
+                Err(io::ErrorKind::StorageFull.into())
             }
             Action::Create { path, size } => {
                 let file = self.create(size as usize);
@@ -479,7 +509,9 @@ impl Env for World {
     }
 
     fn now(&self) -> Monotonic {
-        Monotonic(self.inner.borrow().steps * 1000)
+        let inner = self.inner.borrow();
+        // One sleep is longer than any that the log asks for.
+        Monotonic(inner.steps * 1000 + inner.naps * 10_000_000_000)
     }
 
     fn wall(&self) -> Wall {
@@ -490,8 +522,18 @@ impl Env for World {
         self.inner.borrow_mut().dice.next()
     }
 
-    fn sleep(&self, _time: Duration) -> impl Future<Output = ()> {
-        std::future::ready(())
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> {
+        assert!(time < Duration::from_secs(10));
+        let world = self.clone();
+        let begun = world.inner.borrow().naps;
+        poll_fn(move |context| {
+            let inner = &mut *world.inner.borrow_mut();
+            if inner.naps > begun {
+                return Poll::Ready(());
+            }
+            inner.sleepers.push(context.waker().clone());
+            Poll::Pending
+        })
     }
 
     fn next_pass(&self) -> impl Future<Output = ()> {
