@@ -7,6 +7,7 @@ use super::ticket::{Answer, Refusal, Ticket};
 use crate::apply::{Alarm, ApplyError, Kind, Outcome, StoreLog, watch_events};
 use crate::env::{Env, Monotonic};
 use crate::ids::{LeaseId, Term};
+use crate::limits::group as limits;
 use crate::pb::etcdserverpb::{AlarmRequest, CompactionRequest, LeaseRevokeRequest};
 use crate::raft::Committed;
 use prost::Message;
@@ -22,7 +23,8 @@ impl<E: Env> Shared<E> {
         ticket: Ticket,
     ) {
         if cost > 0 {
-            if core.is_overfull() {
+            let size = body.len() + limits::ENTRY_OVERHEAD_BYTES;
+            if core.is_overfull() || !core.log_takes(size + limits::FULL_DISK_BYTES_KEPT) {
                 return self
                     .outlet
                     .answer(ticket, Answer::Refused(Refusal::NoSpace));
@@ -48,6 +50,8 @@ impl<E: Env> Shared<E> {
     ) -> bool {
         let mut progress = false;
         while *budget > 0 && core.failure.is_none() {
+            // Here and not after the turn: leases granted behind it run from their own time.
+            core.begin_leading(now);
             let Some(entry) = core.committed.pop_front() else {
                 break;
             };
@@ -66,8 +70,7 @@ impl<E: Env> Shared<E> {
         if entry.data.is_empty() {
             core.machine.advance(entry.index, entry.term);
             core.applied = (entry.index, entry.term);
-            // Here and not after the turn: leases granted behind it run from their own time.
-            return core.begin_leading(now);
+            return;
         }
         // What a compaction hashes is the store as it was before it.
         let before = is_compaction(&entry).then(|| core.machine.store().view());
@@ -191,7 +194,7 @@ impl<E: Env> Core<E> {
         self.became_leader = true;
     }
 
-    /// The first entry of this member's own term is applied: leases end from now on.
+    /// Once this member leads and has applied what it found: leases end from now on.
     fn begin_leading(&mut self, now: Monotonic) {
         if self.became_leader && self.may_read() {
             self.became_leader = false;

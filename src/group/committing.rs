@@ -12,6 +12,14 @@ use crate::mvcc::{CompactProgress, DefragmentProgress, HashScan, Progress};
 use std::io;
 use std::rc::Rc;
 
+/// How work on the tree file ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Done {
+    Whole,
+    /// The group stops, and the disk is full. Nothing of it was written.
+    GivenUp,
+}
+
 impl<E: Env> Shared<E> {
     /// Moves what is applied into the tree file, and lets the log go. Owns the file's writing.
     pub(super) async fn commit(self: Rc<Self>, file: E::TreeFile) {
@@ -23,10 +31,16 @@ impl<E: Env> Shared<E> {
                 }
                 let settled = self.settled.get();
                 let began = self.commit_begin();
-                if began && let Err(failure) = self.commit_once(&file).await {
-                    self.core.borrow_mut().fail(failure);
-                    self.wake.notify();
-                    return;
+                if began {
+                    match self.commit_once(&file).await {
+                        Ok(Done::Whole) => {}
+                        Ok(Done::GivenUp) => return,
+                        Err(failure) => {
+                            self.core.borrow_mut().fail(failure);
+                            self.wake.notify();
+                            return;
+                        }
+                    }
                 }
                 self.answer_compactions();
                 if began {
@@ -40,10 +54,16 @@ impl<E: Env> Shared<E> {
                 if !began && !defragments {
                     break;
                 }
-                if defragments && let Err(failure) = self.defragment_once(&file).await {
-                    self.core.borrow_mut().fail(failure);
-                    self.wake.notify();
-                    return;
+                if defragments {
+                    match self.defragment_once(&file).await {
+                        Ok(Done::Whole) => {}
+                        Ok(Done::GivenUp) => return,
+                        Err(failure) => {
+                            self.core.borrow_mut().fail(failure);
+                            self.wake.notify();
+                            return;
+                        }
+                    }
                 }
             }
         }
@@ -60,7 +80,7 @@ impl<E: Env> Shared<E> {
         core.commit_begin()
     }
 
-    async fn commit_once(&self, file: &E::TreeFile) -> Result<(), Failure> {
+    async fn commit_once(&self, file: &E::TreeFile) -> Result<Done, Failure> {
         let began = self.env.now();
         let plan = loop {
             let slice = {
@@ -73,7 +93,9 @@ impl<E: Env> Shared<E> {
                 Err(corrupt) => return Err(Failure::Damaged(corrupt.to_string())),
             }
         };
-        let receipt = self.execute(plan, file).await?;
+        let Some(receipt) = self.execute(plan, file).await? else {
+            return Ok(Done::GivenUp);
+        };
         let core = &mut *self.core.borrow_mut();
         let index = core.machine.store_mut().committed(receipt);
         core.log.release(core.options.group, index);
@@ -86,25 +108,32 @@ impl<E: Env> Shared<E> {
         core.metrics
             .backend_commit
             .observe((self.env.now() - began).as_nanos() as u64);
-        Ok(())
+        Ok(Done::Whole)
     }
 
     /// Writes a plan. Room is taken first, and only that step may fail for want of space and be
-    /// tried again: nothing of the plan is written yet, and the log holds everything.
-    async fn execute(&self, mut plan: Plan, file: &E::TreeFile) -> Result<btree::Receipt, Failure> {
+    /// tried again: nothing of the plan is written yet, and the log holds everything. Nothing, when
+    /// the group stops before there is room.
+    async fn execute(
+        &self,
+        mut plan: Plan,
+        file: &E::TreeFile,
+    ) -> Result<Option<btree::Receipt>, Failure> {
         let grows = match plan.steps.first() {
             Some(Step::SetSize(size)) if *size > file.size() => Some(*size),
             _ => None,
         };
         if let Some(size) = grows {
             plan.steps.remove(0);
-            self.grow(file, size).await?;
+            if self.grow(file, size).await? == Done::GivenUp {
+                return Ok(None);
+            }
         }
         let failed = |error: io::Error| Failure::TreeFile(error.to_string());
-        btree::execute(plan, file).await.map_err(failed)
+        btree::execute(plan, file).await.map(Some).map_err(failed)
     }
 
-    async fn grow(&self, file: &E::TreeFile, size: u64) -> Result<(), Failure> {
+    async fn grow(&self, file: &E::TreeFile, size: u64) -> Result<Done, Failure> {
         loop {
             let error = match file.set_size(size).await {
                 Ok(()) => {
@@ -112,7 +141,7 @@ impl<E: Env> Shared<E> {
                     if std::mem::take(&mut core.tree_full) {
                         tracing::info!(group = core.options.group.0, "disk has room again");
                     }
-                    return Ok(());
+                    return Ok(Done::Whole);
                 }
                 Err(error) => error,
             };
@@ -120,8 +149,16 @@ impl<E: Env> Shared<E> {
                 error.kind(),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
             );
-            if !full || self.stopping.get() {
+            if !full {
                 return Err(Failure::TreeFile(error.to_string()));
+            }
+            if self.stopping.get() {
+                tracing::warn!(
+                    group = self.core.borrow().options.group.0,
+                    wanted_bytes = size,
+                    "stopping on a full disk: the log keeps what the tree file has no room for"
+                );
+                return Ok(Done::GivenUp);
             }
             {
                 let core = &mut *self.core.borrow_mut();
@@ -245,7 +282,7 @@ impl<E: Env> Shared<E> {
     }
 
     /// Gives free pages back to the file system, then answers who asked.
-    async fn defragment_once(&self, file: &E::TreeFile) -> Result<(), Failure> {
+    async fn defragment_once(&self, file: &E::TreeFile) -> Result<Done, Failure> {
         let tickets = self.defragment.take();
         let group = self.core.borrow().options.group.0;
         let before = self.core.borrow().machine.store().size_bytes();
@@ -260,11 +297,12 @@ impl<E: Env> Shared<E> {
             if self.stopping.get() {
                 // `stop` tells them.
                 self.defragment.borrow_mut().extend(tickets);
-                return Ok(());
+                return Ok(Done::Whole);
             }
             let began = self.core.borrow_mut().commit_begin();
-            if began {
-                self.commit_once(file).await?;
+            if began && self.commit_once(file).await? == Done::GivenUp {
+                self.defragment.borrow_mut().extend(tickets);
+                return Ok(Done::GivenUp);
             }
             self.answer_compactions();
             let progress = self.core.borrow().machine.store().defragment_progress();
@@ -286,7 +324,7 @@ impl<E: Env> Shared<E> {
         for ticket in tickets {
             self.outlet.answer(ticket, Answer::Defragmented);
         }
-        Ok(())
+        Ok(Done::Whole)
     }
 }
 

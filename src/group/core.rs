@@ -74,6 +74,8 @@ pub(super) struct Core<E: Env> {
     pub compactions_in_commit: Vec<(Ticket, super::Answer)>,
     /// The last applied entry.
     pub applied: (LogIndex, Term),
+    /// The last entry that the log held when the group opened.
+    pub found: LogIndex,
     /// What compactions hashed, newest last: etcd answers HashKV at their revisions from these.
     pub hashes: VecDeque<KvHash>,
     /// The space alarm is on its way through the log.
@@ -132,10 +134,12 @@ impl<E: Env> Core<E> {
         }
     }
 
-    /// Whether a linearizable read of the applied state is right now: this member leads, and has
-    /// applied an entry of its own term, so it has applied all that was committed before.
+    /// Whether a linearizable read of the applied state is right now. The only voter's log holds
+    /// all that was ever committed, so it has applied that once it has applied what its log held
+    /// at the start. It does not wait for an entry of its own term: on a full disk that may take
+    /// long, and reads go on.
     pub fn may_read(&self) -> bool {
-        self.node.is_leader() && self.applied.1 == self.node.term()
+        self.node.is_leader() && self.applied.0 >= self.found
     }
 
     pub fn refusal(&self) -> Option<Refusal> {
@@ -151,6 +155,12 @@ impl<E: Env> Core<E> {
         let mut errors = Vec::new();
         if !self.node.has_leader() {
             errors.push("etcdserver: no leader".into());
+        }
+        if self.log.waits_for_room() {
+            errors.push("ringbolt: disk full: the log waits for room".into());
+        }
+        if self.tree_full {
+            errors.push("ringbolt: disk full: the tree file waits for room".into());
         }
         let alarms = self.machine.alarms().list(None);
         errors.extend(alarms.iter().map(|raised| {

@@ -138,7 +138,9 @@ impl<E: Env> Group<E> {
         let store = Store::open(backend).map_err(|error| damaged(error.into()))?;
         let machine = StateMachine::open(store, options.machine).map_err(damaged)?;
         let applied = machine.consistent();
-        let node = Node::new(node_options(&options), start_of(&path, applied, found)?);
+        let start = start_of(&path, applied, found)?;
+        let found = start.hard_state.commit.max(applied.0);
+        let node = Node::new(node_options(&options), start);
         let wake = Notify::new();
         log.on_durable(&wake);
         metrics
@@ -163,6 +165,7 @@ impl<E: Env> Group<E> {
             compactions: Vec::new(),
             compactions_in_commit: Vec::new(),
             applied,
+            found,
             hashes: VecDeque::new(),
             quota_alarm_proposed: false,
             log_bytes_since_commit: 0,
@@ -306,13 +309,14 @@ fn start_of(
         term: entry.term,
         data: entry.data,
     });
-    let hard_state = found
-        .hard_state
-        .map_or(HardState::default(), |state| HardState {
-            term: state.term,
-            vote: state.vote,
-            commit: state.commit,
-        });
+    let state = found.hard_state.unwrap_or_default();
+    let hard_state = HardState {
+        term: state.term,
+        vote: state.vote,
+        // Of the only voter: what its log holds is committed. To know that, it need not wait for
+        // an entry of its own term, for which a full disk may have no room.
+        commit: log_ends_at,
+    };
     Ok(Start {
         hard_state,
         applied,

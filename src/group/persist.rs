@@ -9,12 +9,19 @@ use crate::raft::Effects;
 use crate::wal::{Record, WalError};
 
 impl<E: Env> Core<E> {
-    /// Whether a proposal may be taken now. While not, inputs wait: the disk is behind.
+    /// Whether a proposal may be taken now. While not, inputs wait: the disk is behind. On a full
+    /// disk they do not wait for the log: `propose` refuses what it has no room for.
     pub(super) fn takes_proposals(&self) -> bool {
-        self.undurable_bytes < limits::UNDURABLE_BYTES_MAX
-            && self.unwritten.is_empty()
-            && (self.tree_full
-                || self.machine.store().buffered_bytes() < limits::BUFFERED_BYTES_SOFT)
+        let log_keeps_up =
+            self.undurable_bytes < limits::UNDURABLE_BYTES_MAX && self.unwritten.is_empty();
+        let tree_keeps_up =
+            self.tree_full || self.machine.store().buffered_bytes() < limits::BUFFERED_BYTES_SOFT;
+        (log_keeps_up || self.log.waits_for_room()) && tree_keeps_up
+    }
+
+    /// Whether an entry of so many bytes becomes durable although the disk may be full.
+    pub(super) fn log_takes(&self, bytes: usize) -> bool {
+        !self.log.waits_for_room() || (self.unwritten.is_empty() && self.log.has_room_for(bytes))
     }
 
     /// Hands an entry to raft. The waiter is answered when it is applied.
@@ -35,6 +42,10 @@ impl<E: Env> Core<E> {
         if entry.encoded_size() > allowed.min(self.log.entry_bytes_max()) {
             return Err(Refusal::TooLarge);
         }
+        // What raft has taken cannot be refused any more, and would wait for room.
+        if !self.log_takes(entry.encoded_size()) {
+            return Err(Refusal::NoSpace);
+        }
         let mut data = Vec::with_capacity(entry.encoded_size());
         entry.encode(&mut data);
         let size = data.len();
@@ -45,6 +56,10 @@ impl<E: Env> Core<E> {
             term,
             waiter,
         });
+        if self.log.waits_for_room() {
+            // Into the log at once, so that the next one sees the room that is left.
+            self.take_rounds();
+        }
         Ok(())
     }
 
@@ -93,7 +108,7 @@ impl<E: Env> Core<E> {
             };
             match self.log.append(&Record::HardState { group, state }) {
                 Ok(lsn) => self.last_lsn = lsn,
-                Err(WalError::Full { .. }) => {
+                Err(WalError::Full { .. } | WalError::NoRoom { .. }) => {
                     effects.hard_state = Some(crate::raft::HardState {
                         term: state.term,
                         vote: state.vote,
@@ -115,7 +130,7 @@ impl<E: Env> Core<E> {
             };
             match self.log.append(&record) {
                 Ok(lsn) => self.last_lsn = lsn,
-                Err(WalError::Full { .. }) => break,
+                Err(WalError::Full { .. } | WalError::NoRoom { .. }) => break,
                 Err(error) => return self.fail(Failure::Log(error)),
             }
             self.log_bytes_since_commit += entry.data.len() as u64;
@@ -160,10 +175,13 @@ impl<E: Env> Core<E> {
         true
     }
 
-    /// Whether nothing is on its way through raft and the log any more.
+    /// Whether nothing is on its way through raft and the log any more, or only what waits for room
+    /// on a full disk.
     pub(super) fn is_settled(&self) -> bool {
-        let written = self.unwritten.is_empty() && self.in_log.is_empty();
-        self.failure.is_some() || (written && self.pending.is_empty() && self.committed.is_empty())
+        let written =
+            self.unwritten.is_empty() && self.in_log.is_empty() && self.pending.is_empty();
+        let settled = (written || self.log.is_stalled()) && self.committed.is_empty();
+        self.failure.is_some() || settled
     }
 
     /// Latches a failure. Nothing is written from here on; whoever waits is told.

@@ -3,6 +3,7 @@
 mod book;
 mod crash;
 mod faults;
+mod full_disk;
 mod leases;
 mod life;
 mod rig;

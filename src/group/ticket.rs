@@ -143,7 +143,7 @@ pub enum Refusal {
     Stopped,
     /// More is queued than `limits::group` allows.
     TooManyRequests,
-    /// The disk has no room for the log.
+    /// The disk has no room for it.
     NoSpace,
     /// Larger than `max-request-bytes`.
     TooLarge,

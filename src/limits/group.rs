@@ -44,8 +44,12 @@ pub const COMPACT_SLICE_ENTRIES: usize = 256;
 /// Renewals that wait for the revocation of a lease that has ended.
 pub const RENEWALS_WAITING_MAX: usize = 64 << 10;
 
-/// How long after a refused growth of the tree file or of the log the next try comes.
-pub const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+/// How long after a refused growth of the tree file the next try comes.
+pub const FULL_DISK_RETRY: Duration = super::wal::FULL_DISK_RETRY;
+
+/// Bytes of the log's present segment that, while the disk has no room for the next one, only
+/// requests may use that cost no space: deletes and compactions, which can make room.
+pub const FULL_DISK_BYTES_KEPT: usize = 256 << 10;
 
 /// Bytes applied and not yet in the tree file, past which new writes are refused while the disk
 /// is full: they would only grow memory.

@@ -348,17 +348,25 @@ impl Appender {
         self.close_filling(FLAG_CLOSED);
     }
 
-    /// Bytes of one more record that the tail segment surely takes, `kept` of it left over.
-    pub fn room(&self, kept: u64) -> u64 {
+    /// Whether the tail segment takes `size` more bytes of records, with `kept` of it left over.
+    pub fn fits(&self, size: usize, kept: u64) -> bool {
         let begin = match &self.filling {
-            // It may be closed first, and padded.
-            Some(batch) => round_up(
-                batch.offset + batch.bytes.len() as u64,
-                self.shape.alignment.max(LARGE_BLOCK_SIZE as u64),
-            ),
-            None => self.tail.0 - self.index.tail().base.0,
+            Some(batch) => {
+                let end = batch.offset + batch.bytes.len() as u64;
+                let full = batch.records > 0
+                    && batch.bytes.len() + size > self.shape.bounds.batch_bytes_max;
+                match full {
+                    // It is closed first, and padded.
+                    true => {
+                        let unit = self.shape.alignment.max(LARGE_BLOCK_SIZE as u64);
+                        round_up(end, unit) + BATCH_HEADER_SIZE as u64
+                    }
+                    false => end,
+                }
+            }
+            None => self.tail.0 - self.index.tail().base.0 + BATCH_HEADER_SIZE as u64,
         };
-        (self.segment_limit().saturating_sub(kept)).saturating_sub(begin + BATCH_HEADER_SIZE as u64)
+        begin + size as u64 + kept <= self.segment_limit()
     }
 
     /// Bytes of the tail segment that marks keep for themselves while the disk is full.

@@ -39,7 +39,7 @@ const FLAGS_KNOWN: u16 = FLAG_OPEN | FLAG_SEAL | FLAG_CLOSED;
 pub const RECORD_HEADER_SIZE: usize = 12;
 /// A record header with an index and a term behind it: entries, copies, marks, resets.
 pub const ENTRY_HEADER_SIZE: usize = RECORD_HEADER_SIZE + 16;
-const HARD_STATE_SIZE: usize = RECORD_HEADER_SIZE + 24;
+pub const HARD_STATE_SIZE: usize = RECORD_HEADER_SIZE + 24;
 
 const KIND_ENTRY: u8 = 1;
 const KIND_HARD_STATE: u8 = 2;

@@ -2,7 +2,7 @@
 
 use super::appender::{Appender, Bounds, Refused, Shape};
 use super::error::WalError;
-use super::format::{ENTRY_HEADER_SIZE, HardState, Record};
+use super::format::{ENTRY_HEADER_SIZE, HARD_STATE_SIZE, LARGE_BLOCK_SIZE, Record};
 use super::recover::{self, Recovered};
 use super::{upkeep, writer};
 use crate::env::{Env, LogFile, Monotonic, Notify};
@@ -235,18 +235,16 @@ impl<E: Env> Log<E> {
         self.shared.state.borrow().room_retry.is_some()
     }
 
-    /// While the log waits for room: bytes of data of one more entry, with a hard state before it,
-    /// that surely become durable without.
-    pub fn room(&self) -> Option<usize> {
+    /// Whether an entry with so many bytes of data, and a hard state before it, becomes durable
+    /// even if the disk never has more room.
+    pub fn has_room_for(&self, data_bytes: usize) -> bool {
         let state = self.shared.state.borrow();
-        state.room_retry?;
-        let small = Record::HardState {
-            group: GroupId(0),
-            state: HardState::default(),
-        };
-        let headers = ENTRY_HEADER_SIZE + small.size();
-        let room = state.room_without_next(state.appender.kept_for_marks());
-        Some((room as usize).saturating_sub(headers))
+        if state.room_retry.is_none() {
+            return true;
+        }
+        // Where the two meet in different batches, padding may come between.
+        let size = HARD_STATE_SIZE + LARGE_BLOCK_SIZE + ENTRY_HEADER_SIZE + data_bytes;
+        state.fits_without_next(size, state.appender.kept_for_marks())
     }
 
     /// The log waits for room and everything that does not need it is durable.
@@ -383,10 +381,10 @@ impl<E: Env> Shared<E> {
             Record::Mark { .. } => 0,
             _ => state.appender.kept_for_marks(),
         };
-        if record.size() as u64 <= state.room_without_next(kept) {
-            return Ok(());
+        match state.fits_without_next(record.size(), kept) {
+            true => Ok(()),
+            false => Err(self.no_room()),
         }
-        Err(self.no_room())
     }
 
     pub fn no_room(&self) -> WalError {
@@ -441,12 +439,9 @@ impl<E: Env> State<E> {
         }
     }
 
-    /// Bytes of one more record that the segment file being written surely takes.
-    pub fn room_without_next(&self, kept: u64) -> u64 {
-        match self.appender.index.tail().seq == self.file_seq {
-            true => self.appender.room(kept),
-            false => 0,
-        }
+    /// Whether the segment file that is being written takes `size` more bytes of records.
+    pub fn fits_without_next(&self, size: usize, kept: u64) -> bool {
+        self.appender.index.tail().seq == self.file_seq && self.appender.fits(size, kept)
     }
 
     pub fn is_stalled(&self) -> bool {

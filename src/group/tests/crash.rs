@@ -48,6 +48,11 @@ struct Run {
     acknowledged: usize,
     /// The disk was ordered to fail: refusals are allowed.
     may_stop: bool,
+    /// The disk is full at times.
+    full_disks: bool,
+    /// Writes that a full disk had refused, and lives that began on one.
+    refused: usize,
+    began_full: usize,
     endings: BTreeSet<&'static str>,
 }
 
@@ -68,6 +73,9 @@ impl Run {
             kept: None,
             acknowledged: 0,
             may_stop: false,
+            full_disks: false,
+            refused: 0,
+            began_full: 0,
             endings: BTreeSet::new(),
         }
     }
@@ -85,6 +93,7 @@ impl Run {
 
     fn work(&mut self) {
         for _ in 0..self.rng.between(0, 60) {
+            self.fill_or_clear();
             for _ in 0..self.rng.between(1, 4) {
                 let flight = self.request();
                 self.flights.push(flight);
@@ -102,6 +111,31 @@ impl Run {
                 self.kept = None;
             }
         }
+    }
+
+    /// At times the disk is full, or nearly.
+    fn fill_or_clear(&mut self) {
+        if !self.full_disks || !self.rng.chance(10) {
+            return;
+        }
+        let used = self.rig.used_bytes();
+        let capacity = match self.rng.index(5) {
+            0 | 1 => u64::MAX,
+            2 => used + self.rng.between(0, 100_000),
+            _ => used,
+        };
+        self.rig
+            .world
+            .faults(NODE, |disk| disk.set_capacity(capacity));
+        if self.rng.chance(20) {
+            self.rig.run_for(Duration::from_millis(1_200));
+        }
+    }
+
+    fn room_again(&mut self) {
+        self.rig
+            .world
+            .faults(NODE, |disk| disk.set_capacity(u64::MAX));
     }
 
     fn end_life(&mut self) {
@@ -166,10 +200,12 @@ impl Run {
             self.endings.insert("crash in recovery");
         }
         self.rig.open().expect("a crash leaves what can be opened");
+        self.began_full += usize::from(self.rig.life().log.waits_for_room());
     }
 
     /// Waits for every answer.
     fn settle(&mut self) {
+        self.room_again();
         while let Some(flight) = self.flights.first() {
             let ticket = flight.ticket;
             let answered = self.rig.wait_until(|rig| rig.is_answered(ticket));
@@ -315,6 +351,10 @@ impl Run {
                 }
                 return;
             }
+            Answer::Refused(Refusal::NoSpace) if self.full_disks => {
+                self.refused += 1;
+                return;
+            }
             Answer::Applied(Ok(response), _) => response,
             Answer::Applied(Err(ApplyError::LeaseNotFound), _) => {
                 assert!(matches!(flight.what, What::Write(_) | What::Revoke(_)));
@@ -419,6 +459,18 @@ fn run(seed: u64) -> Run {
     run
 }
 
+fn run_on_full_disks(seed: u64) -> Run {
+    let _seed = Seed(seed);
+    let mut run = Run::new(seed);
+    run.full_disks = true;
+    run.all_of_it();
+    run.room_again();
+    run.rig.run_for(Duration::from_millis(1_500));
+    run.rig.put("after", b"after");
+    assert_eq!(run.rig.failure(), None);
+    run
+}
+
 const SEEDS: u64 = 200;
 
 // Would catch: an acknowledged write that a power cut takes, a revision that held two different
@@ -439,6 +491,21 @@ fn power_cuts_take_nothing_that_was_acknowledged() {
     assert_eq!(endings.len(), 6, "{endings:?}");
     assert!(acknowledged > 7_000, "{acknowledged}");
     assert!(commits > SEEDS / 2 && recycled > 0, "{commits} {recycled}");
+}
+
+// Would catch: the same on a disk that is full at any time, over crashes, stops and starts; a
+// request that is neither answered nor waits for room; a group that a full disk stops for good.
+#[test]
+fn full_disks_take_nothing_that_was_acknowledged() {
+    let (mut acknowledged, mut refused, mut began_full) = (0, 0, 0);
+    for seed in 0..SEEDS {
+        let run = run_on_full_disks(seed);
+        acknowledged += run.acknowledged;
+        refused += run.refused;
+        began_full += run.began_full;
+    }
+    assert!(acknowledged > 3_000, "{acknowledged}");
+    assert!(refused > 500 && began_full > 20, "{refused} {began_full}");
 }
 
 // Would catch: anything in the group or below it that looks at the real world, or at the order of
@@ -467,5 +534,6 @@ fn soak() {
     let [from, to] = [from, to].map(|n| n.parse::<u64>().expect("a number"));
     for seed in from..to {
         run(seed);
+        run_on_full_disks(seed);
     }
 }

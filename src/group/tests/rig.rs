@@ -220,6 +220,11 @@ impl Rig {
     /// Asks for a tree commit and waits for its end.
     pub fn commit(&self) {
         let shared = &self.life().group.shared;
+        // The first entry of this life comes behind what a start already serves.
+        self.wait_until(|rig| {
+            let core = rig.life().group.shared.core.borrow();
+            core.failure.is_some() || core.applied.1 == core.node.term()
+        });
         shared.core.borrow_mut().commit_asked = true;
         shared.commit_wake.notify();
         let done = self.wait_until(|rig| {
