@@ -139,7 +139,10 @@ impl<E: Env> Shared<E> {
                 Ok(()) => {
                     let core = &mut *self.core.borrow_mut();
                     if std::mem::take(&mut core.tree_full) {
-                        tracing::info!(group = core.options.group.0, "disk has room again");
+                        tracing::info!(
+                            group = core.options.group.0,
+                            "room again: the tree file grows"
+                        );
                     }
                     return Ok(Done::Whole);
                 }

@@ -15,8 +15,8 @@
 //! 4. The log is released only up to what a durable tree commit holds.
 //! 5. After the log or the tree failed nothing is written and no proposal is answered with success.
 //! 6. Every ticket of a proposal or query is answered exactly once.
-//! 7. A full disk is no failure: reads go on, a new proposal that needs room is refused at once, and
-//!    what raft had taken before is finished when there is room, or given up by `stop`.
+//! 7. A full disk is no failure: reads go on, a new proposal that needs room is refused at once,
+//!    and what raft had taken before is finished when there is room, or given up by `stop`.
 //!
 //! Not here: what an entry means (`apply/`), sockets and gRPC (`api/`), placement of groups.
 

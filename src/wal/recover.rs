@@ -454,7 +454,13 @@ async fn make_place<E: Env>(
     let made = make_segment(env, options, listing, place.seq).await;
     match made {
         Err(error) if error.is_no_room() && last.is_some() => {
-            log_full_disk(options, &error);
+            tracing::error!(
+                dir = %dir.display(),
+                wanted_bytes = options.segment_bytes,
+                error = %error,
+                "disk full: no room for the segment in which the log would go on; reads are \
+                 served, writes are refused until there is room"
+            );
             // What was read will be served, although no batch says where this life goes on. The
             // directory was just changed, so that this flushes the device: nothing that was read
             // can be gone after a power cut.
@@ -499,17 +505,6 @@ async fn make_segment<E: Env>(
         base: None,
     });
     Ok(u64::from(spare.is_none()))
-}
-
-/// For the operator, once per full disk.
-pub(super) fn log_full_disk(options: &Options, error: &WalError) {
-    tracing::error!(
-        dir = %options.dir.display(),
-        wanted_bytes = options.segment_bytes,
-        error = %error,
-        "disk full: no room for the next log segment; writes are taken while the present one \
-         lasts and then refused, reads go on"
-    );
 }
 
 /// Makes a file of zeros under a name that recovery deletes, then names it a spare: a spare is

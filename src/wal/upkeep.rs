@@ -11,7 +11,7 @@ use super::index::{CopyPlan, SmallRecord};
 use super::log::Shared;
 use super::names::FileRole;
 use super::rebuild::Held;
-use super::recover::{SegmentReader, create_spare, log_full_disk, remove, rename, sync_dir};
+use super::recover::{SegmentReader, create_spare, remove, rename, sync_dir};
 use super::scan::{Chain, Scanner};
 use crate::codec::Reader;
 use crate::env::{Env, LogFile, Monotonic};
@@ -159,7 +159,7 @@ async fn prepare<E: Env>(shared: &Rc<Shared<E>>) -> Result<(), WalError> {
         };
         match waited {
             true => {
-                tracing::info!(dir = %dir.display(), "the disk has room for the log again");
+                tracing::info!(dir = %dir.display(), "room again: the log has its next segment");
                 shared.wake(Vec::new());
             }
             false => shared.work.notify(),
@@ -177,7 +177,13 @@ fn await_room<E: Env>(shared: &Rc<Shared<E>>, error: &WalError) {
         .replace(retry)
         .is_none();
     if first {
-        log_full_disk(&shared.options, error);
+        tracing::error!(
+            dir = %shared.options.dir.display(),
+            wanted_bytes = shared.options.segment_bytes,
+            error = %error,
+            "disk full: no room for the next log segment; writes go on until the present one is \
+             used up and are then refused, reads go on"
+        );
         shared.wake(Vec::new());
     }
     let (env, upkeep) = (shared.env.clone(), shared.upkeep.clone());

@@ -9,6 +9,7 @@ mod bench;
 mod compat;
 mod differential;
 mod hostile;
+mod full_disk;
 mod kill9;
 mod rng;
 mod tidy;
@@ -21,6 +22,7 @@ fn main() -> std::process::ExitCode {
     tests.extend(compat::tests());
     tests.extend(differential::tests());
     tests.extend(hostile::tests());
+    tests.extend(full_disk::tests());
     tests.extend(kill9::tests());
     tests.extend(tidy::tests());
     libtest_mimic::run(&arguments, tests).exit_code()

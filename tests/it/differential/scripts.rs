@@ -388,7 +388,7 @@ fn alarms() -> Vec<Step> {
     steps
 }
 
-/// Transactions in transactions. Deeper ones are known to differ (docs/decisions/004).
+/// Transactions in transactions. Deeper ones are known to differ (docs/decisions/005).
 fn nested_deeply() -> Vec<Step> {
     let nested = |depth: usize| {
         let bottom = then(&[put_op(b"deep", b"v")]);
