@@ -8,8 +8,8 @@
 mod bench;
 mod compat;
 mod differential;
-mod hostile;
 mod full_disk;
+mod hostile;
 mod kill9;
 mod rng;
 mod tidy;
