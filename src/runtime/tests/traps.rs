@@ -28,17 +28,16 @@ fn background_work_does_not_delay_completions<W: World>() {
         let log = env.open_log(&path).await.unwrap();
         let (slices, stop) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
         env.spawn(busy(env.clone(), Rc::clone(&slices), Rc::clone(&stop)));
+        let mut least = u64::MAX;
         for n in 0..50u64 {
             let before = slices.get();
             log.write_at(log.alloc(4096), n * 4096).await.unwrap();
-            // A requeueing task would have had 100 ms of slices, some hundred thousand; a write
-            // takes some dozens of passes, and a slow disk takes thousands.
-            assert!(
-                slices.get() - before < 50_000,
-                "write {n}: {}",
-                slices.get() - before
-            );
+            least = least.min(slices.get() - before);
         }
+        // A requeueing task would have had 100 ms of slices beside every one of them, some hundred
+        // thousand; a write takes some dozens to thousands of passes, and more only when the disk
+        // is slow, which it is not fifty times in a row.
+        assert!(least < 50_000, "{least} slices beside the quickest write");
         assert!(
             slices.get() >= 50,
             "the background task ran beside the writes: {}",
