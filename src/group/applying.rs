@@ -84,14 +84,7 @@ impl<E: Env> Shared<E> {
                 core.applied = (entry.index, entry.term);
                 return;
             }
-            Err(fault) => {
-                core.fail(Failure::of_fault(&fault));
-                if let Waiter::Client(ticket) = waiter {
-                    self.outlet
-                        .answer(ticket, Answer::Refused(Refusal::Corrupt));
-                }
-                return;
-            }
+            Err(fault) => return self.damaged(core, Failure::of_fault(&fault), waiter),
         };
         core.applied = (entry.index, entry.term);
         if let (Some(revision), Some(view)) = (outcome.compacted, before) {
@@ -104,11 +97,19 @@ impl<E: Env> Shared<E> {
             } = core;
             let log = StoreLog(machine.store());
             if let Err(error) = watching.hub.applied(watch_events(changes), &log) {
-                let failure = Failure::of_read(&error);
-                return core.fail(failure);
+                return self.damaged(core, Failure::of_read(&error), waiter);
             }
         }
         self.settle(core, &entry, outcome, waiter);
+    }
+
+    /// Damage was met while an entry was applied. Its waiter no longer stands among the pending.
+    fn damaged(&self, core: &mut Core<E>, failure: Failure, waiter: Waiter) {
+        core.fail(failure);
+        if let Waiter::Client(ticket) = waiter {
+            self.outlet
+                .answer(ticket, Answer::Refused(Refusal::Corrupt));
+        }
     }
 
     /// What follows from an applied entry beside its changes.

@@ -1,7 +1,9 @@
 //! Driver. Disks that fail.
 
-use super::rig::{NODE, Rig};
-use crate::group::{Answer, Query, Refusal, Ticket};
+use super::rig::{NODE, Rig, text};
+use crate::group::{Answer, Input, Query, Refusal, Ticket};
+use crate::pb::etcdserverpb::WatchCreateRequest;
+use crate::watch::StreamInput;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -152,4 +154,43 @@ fn a_failed_tree_commit_stops_the_group() {
         assert_eq!(rig.failure(), None);
     }
     assert!(failed >= 4, "pages, sync, meta, sync: {failed}");
+}
+
+// Would catch: a put whose entry is applied and whose event then cannot be made, because the value
+// that it replaces is damaged in the file: its ticket must not be forgotten.
+#[test]
+fn damage_found_for_a_watcher_forgets_no_ticket() {
+    let mut refused = 0;
+    for page in 0..12 {
+        let mut rig = Rig::quiet(page).opened();
+        let kept = puts(&mut rig, "k", 20, 1_500);
+        assert_eq!(succeeded(&rig, &kept).len(), 20);
+        rig.commit();
+        rig.stop();
+        let tree = rig.options.tree_path.clone();
+        for sector in 0..8 {
+            let offset = page * 4096 + sector * 512 + 300;
+            rig.world.faults(NODE, |disk| disk.rot(&tree, offset, 3));
+        }
+        if rig.open().is_err() {
+            continue;
+        }
+        let request = WatchCreateRequest {
+            key: text("k/"),
+            range_end: text("k0"),
+            prev_kv: true,
+            ..WatchCreateRequest::default()
+        };
+        rig.submit(|ticket| Input::Watch(StreamInput::Create(Box::new(request)), ticket));
+        for n in 0..20 {
+            let ticket = rig.propose_put(&format!("k/{n}"), b"new", 0);
+            rig.run_for(Duration::from_millis(10));
+            match rig.take(ticket).expect("every ticket is answered") {
+                Answer::Applied(Ok(_), _) => {}
+                Answer::Refused(Refusal::Corrupt) => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(refused > 0, "no damage was met");
 }

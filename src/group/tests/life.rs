@@ -175,3 +175,27 @@ fn a_transaction_through_the_log() {
     assert_eq!(rig.value("new").as_deref(), Some(&b"2"[..]));
     rig.world.faults(NODE, |disk| assert!(disk.steps() > 0));
 }
+
+// Would catch: a log that keeps what the tree file has, start after start, because the power went
+// between a tree commit and the mark behind it.
+#[test]
+fn a_start_lets_go_what_the_tree_has() {
+    let mut rig = Rig::quiet(5).opened();
+    for n in 0..20 {
+        rig.put(&format!("key/{n}"), b"value");
+    }
+    rig.commit();
+    rig.restart();
+    assert!(
+        rig.life().entries_behind >= 20,
+        "no batch took the mark along"
+    );
+    rig.run_for(Duration::from_millis(50));
+    rig.restart();
+    assert!(
+        rig.life().entries_behind <= 2,
+        "{}",
+        rig.life().entries_behind
+    );
+    assert!(rig.value("key/7").is_some());
+}
