@@ -143,6 +143,8 @@ impl<E: Env> Group<E> {
         let node = Node::new(node_options(&options), start);
         let wake = Notify::new();
         log.on_durable(&wake);
+        // A crash may have come between a tree commit and the mark that lets the log go.
+        log.release(options.group, applied.0);
         metrics
             .quota_backend_bytes
             .set(machine.quota().bytes() as i64);
