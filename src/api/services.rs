@@ -6,12 +6,11 @@ use super::desk::Desk;
 use super::errors::EtcdError;
 use crate::apply::{Kind, Response, quota};
 use crate::env::{Env, Notify};
-use crate::group::{Answer, Query, Stamp};
+use crate::group::{self, Answer, Query, Stamp};
 use crate::grpc::{Code, Status};
 use crate::ids::{LeaseId, StreamId};
 use crate::lease::lease_id_from;
-use crate::limits::server as limits;
-use crate::mvcc::{HashScan, KvHash, Progress, View};
+use crate::mvcc::{HashScan, KvHash, View};
 use crate::pb::Method;
 use crate::pb::etcdserverpb::alarm_request::AlarmAction;
 use crate::pb::etcdserverpb::*;
@@ -314,15 +313,10 @@ impl<E: Env> Desk<E> {
     }
 
     async fn hash_view(&self, view: View, revision: i64) -> Result<KvHash, CallError> {
-        let mut scan = HashScan::new(view, revision)?;
-        while scan
-            .slice(limits::HASH_SLICE_ENTRIES)
-            .map_err(|_| EtcdError::Corrupt)?
-            == Progress::More
-        {
-            self.shared.env.next_pass().await;
-        }
-        Ok(scan.hash())
+        let scan = HashScan::new(view, revision)?;
+        let hash = group::run_hash(&self.shared.env, scan, || false).await;
+        let hash = hash.map_err(|_| EtcdError::Corrupt)?;
+        Ok(hash.expect("nobody says that it is not wanted"))
     }
 
     /// The hash of the whole keyspace as it is now. etcd hashes its file's buckets, whose bytes no

@@ -60,7 +60,7 @@ impl<E: Env> Shared<E> {
             progress = true;
         }
         if progress {
-            core.node.applied(core.applied.0);
+            core.node.applied(core.applied());
         }
         progress
     }
@@ -69,7 +69,6 @@ impl<E: Env> Shared<E> {
         let waiter = core.waiter_of(&entry);
         if entry.data.is_empty() {
             core.machine.advance(entry.index, entry.term);
-            core.applied = (entry.index, entry.term);
             return;
         }
         // What a compaction hashes is the store as it was before it.
@@ -80,13 +79,9 @@ impl<E: Env> Shared<E> {
         {
             Ok(Some(outcome)) => outcome,
             // The tree file had it: replay after a start. Nobody waits for it.
-            Ok(None) => {
-                core.applied = (entry.index, entry.term);
-                return;
-            }
+            Ok(None) => return,
             Err(fault) => return self.damaged(core, Failure::of_fault(&fault), waiter),
         };
-        core.applied = (entry.index, entry.term);
         if let (Some(revision), Some(view)) = (outcome.compacted, before) {
             self.hash_wanted.borrow_mut().push_back((view, revision));
             self.compact_wake.notify();
@@ -106,7 +101,7 @@ impl<E: Env> Shared<E> {
     /// Damage was met while an entry was applied. Its waiter no longer stands among the pending.
     fn damaged(&self, core: &mut Core<E>, failure: Failure, waiter: Waiter) {
         core.fail(failure);
-        if let Waiter::Client(ticket) = waiter {
+        if let Some(ticket) = waiter.ticket() {
             self.outlet
                 .answer(ticket, Answer::Refused(Refusal::Corrupt));
         }
@@ -137,7 +132,7 @@ impl<E: Env> Shared<E> {
             );
         }
         core.count(&outcome);
-        let Waiter::Client(ticket) = waiter else {
+        let Some(ticket) = waiter.ticket() else {
             return;
         };
         let physical = outcome.compacted.is_some()

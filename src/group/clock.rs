@@ -26,6 +26,7 @@ impl<E: Env> Shared<E> {
             core.node.tick();
             core.watching.hub.tick(now, core.machine.store().current());
             core.expire(now);
+            core.export(self.inputs.borrow().len());
             self.wake.notify();
         }
     }

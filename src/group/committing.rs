@@ -8,7 +8,7 @@ use crate::backend::CommitProgress;
 use crate::btree::{self, Plan, Step};
 use crate::env::{Env, TreeFile};
 use crate::limits::group as limits;
-use crate::mvcc::{CompactProgress, DefragmentProgress, HashScan, Progress};
+use crate::mvcc::{CompactProgress, Corrupt, DefragmentProgress, HashScan, KvHash, Progress};
 use std::io;
 use std::rc::Rc;
 
@@ -23,24 +23,22 @@ enum Done {
 impl<E: Env> Shared<E> {
     /// Moves what is applied into the tree file, and lets the log go. Owns the file's writing.
     pub(super) async fn commit(self: Rc<Self>, file: E::TreeFile) {
+        if let Err(failure) = self.commit_all(&file).await {
+            self.stop_with(failure);
+        }
+    }
+
+    async fn commit_all(&self, file: &E::TreeFile) -> Result<(), Failure> {
         loop {
             self.commit_wake.wait().await;
             loop {
                 if self.core.borrow().failure.is_some() {
-                    return;
+                    return Ok(());
                 }
                 let settled = self.settled.get();
                 let began = self.commit_begin();
-                if began {
-                    match self.commit_once(&file).await {
-                        Ok(Done::Whole) => {}
-                        Ok(Done::GivenUp) => return,
-                        Err(failure) => {
-                            self.core.borrow_mut().fail(failure);
-                            self.wake.notify();
-                            return;
-                        }
-                    }
+                if began && self.commit_once(file).await? == Done::GivenUp {
+                    return Ok(());
                 }
                 self.answer_compactions();
                 if began {
@@ -48,22 +46,14 @@ impl<E: Env> Shared<E> {
                 }
                 if !began && settled {
                     // Everything applied is in the file: the next start replays nothing.
-                    return;
+                    return Ok(());
                 }
                 let defragments = !self.stopping.get() && !self.defragment.borrow().is_empty();
                 if !began && !defragments {
                     break;
                 }
-                if defragments {
-                    match self.defragment_once(&file).await {
-                        Ok(Done::Whole) => {}
-                        Ok(Done::GivenUp) => return,
-                        Err(failure) => {
-                            self.core.borrow_mut().fail(failure);
-                            self.wake.notify();
-                            return;
-                        }
-                    }
+                if defragments && self.defragment_once(file).await? == Done::GivenUp {
+                    return Ok(());
                 }
             }
         }
@@ -73,7 +63,7 @@ impl<E: Env> Shared<E> {
         let now = self.env.now();
         let core = &mut *self.core.borrow_mut();
         // Not `is_changed`: a defragmentation that waits for readers is a change for ever.
-        let behind = core.machine.store().durable() < core.applied.0;
+        let behind = core.machine.store().durable() < core.applied();
         if !(core.wants_commit(now) || self.stopping.get() && behind) {
             return false;
         }
@@ -197,12 +187,18 @@ impl<E: Env> Shared<E> {
 
     /// Compacts slice by slice.
     pub(super) async fn compact(self: Rc<Self>) {
+        if let Err(corrupt) = self.compact_all().await {
+            self.stop_with(Failure::Damaged(corrupt.to_string()));
+        }
+    }
+
+    async fn compact_all(&self) -> Result<(), Corrupt> {
         loop {
             self.compact_wake.wait().await;
-            self.hash_compactions().await;
+            self.hash_compactions().await?;
             loop {
                 if self.stopping.get() || self.core.borrow().failure.is_some() {
-                    return;
+                    return Ok(());
                 }
                 {
                     let core = &mut *self.core.borrow_mut();
@@ -210,15 +206,15 @@ impl<E: Env> Shared<E> {
                     if !store.compact_pending() {
                         break;
                     }
-                    match store.compact_slice(limits::COMPACT_SLICE_ENTRIES) {
-                        Ok(CompactProgress::More) => {}
-                        Ok(CompactProgress::WaitsForCommit) => {
+                    match store.compact_slice(limits::COMPACT_SLICE_ENTRIES)? {
+                        CompactProgress::More => {}
+                        CompactProgress::WaitsForCommit => {
                             // `commit_once` wakes this task again.
                             core.commit_asked = true;
                             self.commit_wake.notify();
                             break;
                         }
-                        Ok(CompactProgress::Done) => {
+                        CompactProgress::Done => {
                             let revision = store.compact_finished();
                             tracing::info!(
                                 group = core.options.group.0,
@@ -227,11 +223,6 @@ impl<E: Env> Shared<E> {
                             );
                             core.commit_asked |= !core.compactions.is_empty();
                             self.commit_wake.notify();
-                        }
-                        Err(corrupt) => {
-                            core.fail(Failure::Damaged(corrupt.to_string()));
-                            self.wake.notify();
-                            return;
                         }
                     }
                 }
@@ -242,34 +233,21 @@ impl<E: Env> Shared<E> {
 
     /// Hashes the store as each compaction found it, before the compaction removes what it holds:
     /// the views keep it meanwhile.
-    async fn hash_compactions(&self) {
+    async fn hash_compactions(&self) -> Result<(), Corrupt> {
         loop {
             let wanted = self.hash_wanted.borrow_mut().pop_front();
             let Some((view, revision)) = wanted else {
-                return;
+                return Ok(());
             };
             let compacted = view.compacted();
-            let Ok(mut scan) = HashScan::of_compaction(view, compacted, revision) else {
+            let Ok(scan) = HashScan::of_compaction(view, compacted, revision) else {
                 continue;
             };
-            loop {
-                if self.stopping.get() {
-                    return;
-                }
-                match scan.slice(limits::HASH_SLICE_ENTRIES) {
-                    Ok(Progress::More) => self.env.next_pass().await,
-                    Ok(Progress::Done) => break,
-                    Err(corrupt) => {
-                        self.core
-                            .borrow_mut()
-                            .fail(Failure::Damaged(corrupt.to_string()));
-                        self.wake.notify();
-                        return;
-                    }
-                }
-            }
+            let Some(hash) = run_hash(&self.env, scan, || self.stopping.get()).await? else {
+                return Ok(());
+            };
             let hashes = &mut self.core.borrow_mut().hashes;
-            hashes.push_back(scan.hash());
+            hashes.push_back(hash);
             if hashes.len() > limits::COMPACTION_HASHES_MAX {
                 hashes.pop_front();
             }
@@ -329,6 +307,21 @@ impl<E: Env> Shared<E> {
         }
         Ok(Done::Whole)
     }
+}
+
+/// Hashes in slices, so that the core serves others in between; nothing once it is not wanted.
+pub async fn run_hash<E: Env>(
+    env: &E,
+    mut scan: HashScan,
+    unwanted: impl Fn() -> bool,
+) -> Result<Option<KvHash>, Corrupt> {
+    while scan.slice(limits::HASH_SLICE_ENTRIES)? == Progress::More {
+        env.next_pass().await;
+        if unwanted() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(scan.hash()))
 }
 
 impl<E: Env> Core<E> {

@@ -24,6 +24,15 @@ pub(super) enum Waiter {
     Nobody,
 }
 
+impl Waiter {
+    pub fn ticket(self) -> Option<Ticket> {
+        match self {
+            Waiter::Client(ticket) => Some(ticket),
+            Waiter::Nobody => None,
+        }
+    }
+}
+
 /// A proposal on its way through raft. In log order: `index` grows along the queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
@@ -72,8 +81,6 @@ pub(super) struct Core<E: Env> {
     pub compactions: Vec<(Ticket, super::Answer)>,
     /// Those whose work the tree commit under way takes along.
     pub compactions_in_commit: Vec<(Ticket, super::Answer)>,
-    /// The last applied entry.
-    pub applied: (LogIndex, Term),
     /// The last entry that the log held when the group opened.
     pub found: LogIndex,
     /// What compactions hashed, newest last: etcd answers HashKV at their revisions from these.
@@ -139,7 +146,12 @@ impl<E: Env> Core<E> {
     /// at the start. It does not wait for an entry of its own term: on a full disk that may take
     /// long, and reads go on.
     pub fn may_read(&self) -> bool {
-        self.node.is_leader() && self.applied.0 >= self.found
+        self.node.is_leader() && self.applied() >= self.found
+    }
+
+    /// The last applied entry.
+    pub fn applied(&self) -> LogIndex {
+        self.machine.consistent().0
     }
 
     pub fn refusal(&self) -> Option<Refusal> {
@@ -174,7 +186,7 @@ impl<E: Env> Core<E> {
             stamp: self.stamp(),
             leader: self.node.leader().0,
             raft_index: self.node.committed().0,
-            applied_index: self.applied.0.0,
+            applied_index: self.applied().0,
             size_bytes: store.size_bytes(),
             in_use_bytes: store.in_use_bytes(),
             quota_bytes: self.machine.quota().bytes() as i64,
@@ -204,14 +216,15 @@ impl<E: Env> Core<E> {
                 .is_due(buffered, self.log_bytes_since_commit, age)
     }
 
-    /// Puts the state of the group into its gauges.
+    /// Puts the state of the group into its gauges. Once per tick and not once per turn: nobody
+    /// reads them more often, and a lone put has its own turns.
     pub fn export(&self, inputs: usize) {
         let metrics = &self.metrics;
         let store = self.machine.store();
         metrics
             .proposals_committed
             .set(self.node.committed().0 as i64);
-        metrics.proposals_applied.set(self.applied.0.0 as i64);
+        metrics.proposals_applied.set(self.applied().0 as i64);
         metrics
             .proposals_pending
             .set((self.pending.len() + inputs) as i64);

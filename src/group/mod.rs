@@ -34,6 +34,7 @@ mod watching;
 #[cfg(test)]
 mod tests;
 
+pub use committing::run_hash;
 pub use open::{GroupOptions, OpenError};
 pub use task::Group;
 pub use ticket::{Answer, GroupStatus, Input, LeaseAnswer, Outlet, Query, Refusal, Stamp, Ticket};

@@ -166,7 +166,6 @@ impl<E: Env> Group<E> {
             revoking: BTreeSet::new(),
             compactions: Vec::new(),
             compactions_in_commit: Vec::new(),
-            applied,
             found,
             hashes: VecDeque::new(),
             quota_alarm_proposed: false,

@@ -1,6 +1,6 @@
 //! Driver. The group's turn: only the order of things.
 
-use super::core::Core;
+use super::core::{Core, Failure};
 use super::ticket::{Answer, Input, Outlet, Refusal, Stamp, Ticket};
 use crate::env::{Env, Notify};
 use crate::limits::group as limits;
@@ -173,7 +173,6 @@ impl<E: Env> Shared<E> {
         if core.wants_commit(now) {
             self.commit_wake.notify();
         }
-        core.export(self.inputs.borrow().len());
         budget == 0 || (more_inputs && core.takes_proposals())
     }
 
@@ -208,27 +207,26 @@ impl<E: Env> Shared<E> {
 
     /// Everybody who waits is told that the group stopped.
     fn refuse_all(&self, core: &mut Core<E>, refusal: Refusal) {
-        for pending in std::mem::take(&mut core.pending) {
-            if let super::core::Waiter::Client(ticket) = pending.waiter {
-                self.outlet.answer(ticket, Answer::Refused(refusal));
-            }
-        }
-        for (_, ticket) in std::mem::take(&mut core.early) {
-            self.outlet.answer(ticket, Answer::Refused(refusal));
-        }
-        let committing = std::mem::take(&mut core.compactions_in_commit);
-        for (ticket, _) in std::mem::take(&mut core.compactions)
-            .into_iter()
-            .chain(committing)
-        {
-            self.outlet.answer(ticket, Answer::Refused(refusal));
-        }
-        for ticket in std::mem::take(&mut core.renewals).into_values().flatten() {
-            self.outlet.answer(ticket, Answer::Refused(refusal));
-        }
+        let pending = std::mem::take(&mut core.pending).into_iter();
+        let clients = pending.filter_map(|pending| pending.waiter.ticket());
+        let early = std::mem::take(&mut core.early).into_iter();
+        let compactions = std::mem::take(&mut core.compactions).into_iter();
+        let committing = std::mem::take(&mut core.compactions_in_commit).into_iter();
+        let renewals = std::mem::take(&mut core.renewals).into_values();
         core.renewals_waiting = 0;
-        for ticket in self.defragment.take() {
+        let tickets = clients
+            .chain(early.map(|(_, ticket)| ticket))
+            .chain(compactions.chain(committing).map(|(ticket, _)| ticket))
+            .chain(renewals.flatten())
+            .chain(self.defragment.take());
+        for ticket in tickets {
             self.outlet.answer(ticket, Answer::Refused(refusal));
         }
+    }
+
+    /// Latches a failure found beside the turn; the turn tells everybody who waits.
+    pub(super) fn stop_with(&self, failure: Failure) {
+        self.core.borrow_mut().fail(failure);
+        self.wake.notify();
     }
 }

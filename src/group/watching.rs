@@ -5,6 +5,7 @@ use super::task::Shared;
 use super::ticket::{Answer, Ticket};
 use crate::env::{Env, Monotonic};
 use crate::limits::group as limits;
+use crate::mvcc::RangeError;
 use crate::watch::{Hub, StreamInput, StreamKey};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -75,11 +76,17 @@ impl<E: Env> Shared<E> {
 
     /// Reads the revision log for watchers that are behind, slice by slice.
     pub(super) async fn catch_up(self: Rc<Self>) {
+        if let Err(error) = self.catch_up_all().await {
+            self.stop_with(Failure::of_read(&error));
+        }
+    }
+
+    async fn catch_up_all(&self) -> Result<(), RangeError> {
         loop {
             self.catch_up_wake.wait().await;
             loop {
                 if self.stopping.get() {
-                    return;
+                    return Ok(());
                 }
                 {
                     let core = &mut *self.core.borrow_mut();
@@ -88,11 +95,7 @@ impl<E: Env> Shared<E> {
                     }
                     let view = core.machine.store().view();
                     let slice = limits::CATCH_UP_SLICE_ENTRIES;
-                    if let Err(error) = core.watching.hub.catch_up(&view, slice) {
-                        core.fail(Failure::of_read(&error));
-                        self.wake.notify();
-                        break;
-                    }
+                    core.watching.hub.catch_up(&view, slice)?;
                     self.deliver(core);
                 }
                 self.env.next_pass().await;

@@ -61,7 +61,7 @@ pub const DEFRAGMENT_PATIENCE: Duration = Duration::from_secs(10);
 /// Records of a committed generation that are freed at once while the group is idle.
 pub const RELEASE_SLICE_ENTRIES: usize = 500;
 
-/// Records that a slice of a compaction's hash reads: below 1 µs each.
+/// Records that a slice of a hash reads: below 1 µs each.
 pub const HASH_SLICE_ENTRIES: usize = 512;
 
 /// Hashes of compactions that are kept, as in etcd.

@@ -17,9 +17,6 @@ pub const RANGE_MEASURE_ENTRIES: usize = 4096;
 /// Entries that a task's slice of a range sends: about 300 ns each.
 pub const RANGE_SLICE_ENTRIES: usize = 512;
 
-/// Entries that a slice of a hash reads.
-pub const HASH_SLICE_ENTRIES: usize = 1024;
-
 /// How often deadlines and keep-alives are looked at; how late an answer to a passed deadline may
 /// come.
 pub const DESK_TICK: Duration = Duration::from_millis(50);

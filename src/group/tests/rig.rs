@@ -223,7 +223,7 @@ impl Rig {
         // The first entry of this life comes behind what a start already serves.
         self.wait_until(|rig| {
             let core = rig.life().group.shared.core.borrow();
-            core.failure.is_some() || core.applied.1 == core.node.term()
+            core.failure.is_some() || core.machine.consistent().1 == core.node.term()
         });
         shared.core.borrow_mut().commit_asked = true;
         shared.commit_wake.notify();
