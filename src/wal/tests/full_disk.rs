@@ -306,3 +306,43 @@ fn a_late_write_counts_until_the_opening() {
     }
     assert!(kept > 5 && voided > 20, "{kept} {voided}");
 }
+
+// Catches: records in flight beside an opening that is not durable, or beside the batch that
+// confirms it: a crash could then leave both, of two lives.
+#[test]
+fn a_late_opening_is_written_alone() {
+    let world = World::new(9);
+    let options = Options {
+        segment_bytes: 32 << 10,
+        ..options()
+    };
+    let (log, durable) = sealed(&world, &options);
+    close(&world, &log);
+    let (log, _) = entries(&world, &options);
+    world.inner.borrow_mut().full = false;
+    world.pass_time();
+    while log.waits_for_room() {
+        world.run_tasks();
+        world.step();
+    }
+    for index in durable + 1..durable + 25 {
+        log.append(&entry(A, index, &[index as u8; 1000]))
+            .expect("there is room");
+    }
+    world.inner.borrow_mut().most_in_flight = 0;
+    let mut end = log.durable();
+    for batch in ["the opening", "its confirmation"] {
+        while log.durable() == end {
+            world.run_tasks();
+            assert!(world.inner.borrow().most_in_flight <= 1, "{batch}");
+            world.step();
+            world.run_tasks();
+        }
+        end = log.durable();
+        world.inner.borrow_mut().most_in_flight = 0;
+    }
+    settle(&world);
+    world.power_cut();
+    let (_, found) = entries(&world, &options);
+    assert_eq!(found, (1..durable + 25).collect::<Vec<_>>());
+}
