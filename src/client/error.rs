@@ -13,6 +13,10 @@ pub enum ClientError {
     Token,
     /// The command's time is over.
     Deadline,
+    /// It was over before any endpoint could be connected to; why the last try failed.
+    Unreachable {
+        reason: String,
+    },
     Status(Box<Status>),
 }
 
@@ -28,7 +32,7 @@ impl From<Status> for ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientError::NoEndpoints => f.write_str("no endpoints available"),
+            ClientError::NoEndpoints => f.write_str("etcdclient: no available endpoints"),
             ClientError::Endpoint(text) => write!(f, "invalid endpoint {text:?}"),
             ClientError::TlsEndpoint(text) => {
                 write!(
@@ -38,6 +42,9 @@ impl fmt::Display for ClientError {
             }
             ClientError::Token => f.write_str("the token is not ASCII"),
             ClientError::Deadline => f.write_str("context deadline exceeded"),
+            ClientError::Unreachable { reason } => {
+                write!(f, "context deadline exceeded ({reason})")
+            }
             ClientError::Status(status) => f.write_str(status.message()),
         }
     }

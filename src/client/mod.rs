@@ -165,21 +165,13 @@ impl Client {
         if endpoints.is_empty() {
             return Err(ClientError::NoEndpoints);
         }
-        let channel = loop {
-            let mut connected = None;
-            for endpoint in &endpoints {
-                match bounded(deadline, endpoint.connect()).await? {
-                    Ok(channel) => {
-                        connected = Some(channel);
-                        break;
-                    }
-                    Err(_) => continue,
-                }
+        let mut last = None;
+        let connected = bounded(deadline, first_connection(&endpoints, &mut last)).await;
+        let channel = match (connected, last) {
+            (Err(ClientError::Deadline), Some(reason)) => {
+                return Err(ClientError::Unreachable { reason });
             }
-            match connected {
-                Some(channel) => break channel,
-                None => bounded(deadline, sleep(RETRY_PAUSE)).await?,
-            }
+            (connected, _) => connected?,
         };
         let some = |bytes, default| if bytes == 0 { default } else { bytes };
         let mut client = Client {
@@ -251,6 +243,29 @@ impl Client {
         /// Users and roles.
         auth -> AuthClient;
     }
+}
+
+/// Connects to the first endpoint that answers, and tries for ever. `last` is why the last try did
+/// not succeed.
+async fn first_connection(endpoints: &[Endpoint], last: &mut Option<String>) -> Channel {
+    loop {
+        for endpoint in endpoints {
+            match endpoint.connect().await {
+                Ok(channel) => return channel,
+                Err(error) => *last = Some(format!("{}: {}", endpoint.uri(), root(&error))),
+            }
+        }
+        sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// What lies at the bottom of an error: the others only say that a layer above it failed.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 fn endpoint(text: &str, options: &ConnectOptions) -> Result<Endpoint, ClientError> {

@@ -381,10 +381,29 @@ fn check(flag: &FlagSpec, value: &str) -> Result<String, String> {
         },
         Kind::Time => match parse_duration(value) {
             Some(_) => Ok(value.to_owned()),
-            None => Err(format!("time: invalid duration {value:?}")),
+            None => Err(wrong_duration(value)),
         },
         Kind::Text | Kind::List => Ok(value.to_owned()),
     }
+}
+
+/// What Go says of text that is no duration: the first of its parts that is no number with a unit.
+fn wrong_duration(text: &str) -> String {
+    const UNITS: [&str; 8] = ["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"];
+    let numeric = |c: char| c.is_ascii_digit() || c == '.';
+    let mut rest = text.trim_start_matches(['+', '-']);
+    while rest.starts_with(numeric) {
+        rest = rest.trim_start_matches(numeric);
+        let (unit, after) = rest.split_at(rest.find(numeric).unwrap_or(rest.len()));
+        if unit.is_empty() {
+            return format!("time: missing unit in duration {text:?}");
+        }
+        if !UNITS.contains(&unit) {
+            return format!("time: unknown unit {unit:?} in duration {text:?}");
+        }
+        rest = after;
+    }
+    format!("time: invalid duration {text:?}")
 }
 
 /// Splits a line into words as etcdctl's transactions do: blanks part them, single quotes keep

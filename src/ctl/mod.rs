@@ -9,7 +9,10 @@
 //! 3. Keys and values are bytes: nothing requires UTF-8.
 //!
 //! Differences: `-w table` and `-w json` work for every command; `lease()` compares in `txn` work,
-//! and a malformed one is an error instead of a crash; no TLS, no interactive watch.
+//! and a malformed one is an error instead of a crash; words that etcdctl drops (a third argument
+//! of `get`, a wrong sub-command of `endpoint`) are errors; an endpoint that cannot be reached says
+//! why; no TLS, no interactive watch, no `auth`, `user`, `role`, `lock`, `elect`, `check`,
+//! `make-mirror`.
 //! Not here: the connection (`client`), reading files of a stopped server (`inspect`).
 
 mod args;
@@ -733,7 +736,7 @@ fn connect_options(parsed: &Parsed<Verb>) -> Result<ConnectOptions, CtlError> {
     };
     let token = parsed.text("auth-jwt-token");
     Ok(ConnectOptions {
-        endpoints: parsed.list("endpoints"),
+        endpoints: named(parsed.list("endpoints")),
         dial_timeout: parsed.time("dial-timeout"),
         command_timeout: Some(parsed.time("command-timeout")),
         keepalive_time: parsed.time("keepalive-time"),
@@ -745,6 +748,12 @@ fn connect_options(parsed: &Parsed<Verb>) -> Result<ConnectOptions, CtlError> {
     })
 }
 
+/// Without empty words: `--endpoints=` names none.
+fn named(mut endpoints: Vec<String>) -> Vec<String> {
+    endpoints.retain(|endpoint| !endpoint.trim().is_empty());
+    endpoints
+}
+
 fn ask_password() -> Result<String, CtlError> {
     eprint!("Password: ");
     let mut line = String::new();
@@ -753,7 +762,14 @@ fn ask_password() -> Result<String, CtlError> {
 }
 
 async fn connect(parsed: &Parsed<Verb>) -> Result<Client, CtlError> {
-    Ok(Client::connect(&connect_options(parsed)?).await?)
+    let options = connect_options(parsed)?;
+    let with_user = options.user.is_some();
+    Client::connect(&options).await.map_err(|error| {
+        // etcdctl connects while it calls; only what it does before a call has this code.
+        let before = with_user || matches!(error, ClientError::NoEndpoints);
+        let code = if before { EXIT_CONNECTION } else { EXIT_ERROR };
+        CtlError::new(error.to_string(), code)
+    })
 }
 
 #[cfg(test)]

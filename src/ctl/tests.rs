@@ -100,6 +100,15 @@ fn command_lines() {
         wrong(&["get", "a", "--command-timeout", "x"]).0,
         "invalid argument \"x\" for \"--command-timeout\" flag: time: invalid duration \"x\""
     );
+    for (text, words) in [
+        ("1", "time: missing unit in duration \"1\""),
+        ("1s2", "time: missing unit in duration \"1s2\""),
+        ("1s2x", "time: unknown unit \"x\" in duration \"1s2x\""),
+        ("", "time: invalid duration \"\""),
+    ] {
+        let refused = wrong(&["get", "a", "--command-timeout", text]).0;
+        assert!(refused.ends_with(words), "{refused}");
+    }
     assert_eq!(
         wrong(&["get", "--limit"]).0,
         "flag needs an argument: --limit"
