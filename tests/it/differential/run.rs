@@ -20,6 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const PROGRESS_AGAIN: Duration = Duration::from_millis(150);
 
 pub struct Side {
+    name: &'static str,
     server: Server,
     session: Session,
     call: Option<Call>,
@@ -61,18 +62,24 @@ struct Watching {
 impl Side {
     /// A real etcd. Nothing is asked of its durability, and the disk would be its slowest part.
     pub fn oracle(program: PathBuf, folder: &Path) -> Result<Side, Failed> {
-        Side::start(program, folder, &["--unsafe-no-fsync"])
+        Side::start("etcd", program, folder, &["--unsafe-no-fsync"])
     }
 
     /// The server under test, as it is.
     pub fn subject(program: PathBuf, folder: &Path) -> Result<Side, Failed> {
-        Side::start(program, folder, &[])
+        Side::start("here", program, folder, &[])
     }
 
-    fn start(program: PathBuf, folder: &Path, flags: &[&str]) -> Result<Side, Failed> {
+    fn start(
+        name: &'static str,
+        program: PathBuf,
+        folder: &Path,
+        flags: &[&str],
+    ) -> Result<Side, Failed> {
         let server = world::start(program, folder, flags)?;
         let session = Session::connect(&server.endpoint(), ANSWER_WITHIN)?;
         Ok(Side {
+            name,
             server,
             session,
             call: None,
@@ -95,8 +102,8 @@ impl Side {
     }
 
     fn lost(&self, step: &Step, error: &str) -> Failed {
-        let (endpoint, log) = (self.server.endpoint(), self.server.log_tail());
-        format!("{endpoint}: {error}\n  in {}\n{log}", describe::step(step)).into()
+        let (name, log) = (self.name, self.server.log_tail());
+        format!("{name}: {error}\n  in {}\n{log}", describe::step(step)).into()
     }
 
     fn send(&mut self, step: &Step) -> Result<(), SessionError> {
