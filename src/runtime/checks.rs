@@ -228,6 +228,17 @@ fn direct_io(dir: &Path, log_access: LogAccess) -> Check {
                 advice,
             )
         }
+        // The probe had no room; whether the server has is not decided here.
+        (Err(error), _) if is_full(&error) => {
+            let advice = "make room; until then writes are refused";
+            check(
+                WHAT,
+                format!("{name}: {error}"),
+                "supported",
+                Verdict::Warning,
+                advice,
+            )
+        }
         (Err(error), LogAccess::Direct) => {
             let advice =
                 "use a disk with ext4 or xfs, or accept slower writes with --unsafe-buffered-log";
@@ -240,6 +251,11 @@ fn direct_io(dir: &Path, log_access: LogAccess) -> Check {
             )
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 fn write_directly(dir: &Path) -> io::Result<()> {

@@ -30,9 +30,11 @@ impl DirLock {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // For the operator's eyes; the lock is the kernel's, not the text.
-        file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())?;
+        // For the operator's eyes; the lock is the kernel's, not the text, which a full disk may
+        // have no room for.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(DirLock { path, _file: file })
     }
 
