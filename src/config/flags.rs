@@ -180,11 +180,13 @@ flags! {
         "discovery-password" discovery_password: String = "" Ignored "Discovery: password.";
         "discovery-fallback" discovery_fallback: String = "exit" Ignored
             "What to do when discovery fails: exit.";
-        "discovery-srv" discovery_srv: String = "" Unserved "Domain of the SRV records of a cluster.";
+        "discovery-srv" discovery_srv: String = "" Unserved
+            "Domain of the SRV records of a cluster.";
         "discovery-srv-name" discovery_srv_name: String = "" Ignored "Suffix of the SRV name.";
         "strict-reconfig-check" strict_reconfig_check: bool = "true" Ignored
             "Refuse changes of the membership that would lose the quorum.";
-        "pre-vote" pre_vote: bool = "true" Ignored "Ask before an election whether it could be won.";
+        "pre-vote" pre_vote: bool = "true" Ignored
+            "Ask before an election whether it could be won.";
         "auto-compaction-retention" auto_compaction_retention: String = "0" Unserved
             "What auto compaction keeps; 0 is off. A bare number is hours in periodic mode.";
         "auto-compaction-mode" auto_compaction_mode: String = "periodic" Ignored
@@ -197,7 +199,8 @@ flags! {
         "client-cert-file" client_cert_file: String = "" Unserved
             "Certificate with which this member is a client of itself.";
         "client-key-file" client_key_file: String = "" Unserved "Key of client-cert-file.";
-        "client-cert-auth" client_cert_auth: bool = "false" Unserved "Ask clients for certificates.";
+        "client-cert-auth" client_cert_auth: bool = "false" Unserved
+            "Ask clients for certificates.";
         "client-crl-file" client_crl_file: String = "" Unserved "Revoked client certificates.";
         "client-cert-allowed-hostname" client_cert_allowed_hostname: Vec<String> = "" Unserved
             "Host names that client certificates may have.";
@@ -211,7 +214,8 @@ flags! {
             "Key of peer-client-cert-file.";
         "peer-client-cert-auth" peer_client_cert_auth: bool = "false" Unserved
             "Ask peers for certificates.";
-        "peer-trusted-ca-file" peer_trusted_ca_file: String = "" Unserved "CA of peer certificates.";
+        "peer-trusted-ca-file" peer_trusted_ca_file: String = "" Unserved
+            "CA of peer certificates.";
         "peer-crl-file" peer_crl_file: String = "" Unserved "Revoked peer certificates.";
         "peer-cert-allowed-cn" peer_cert_allowed_cn: Vec<String> = "" Unserved
             "Common names that peer certificates may have.";

@@ -359,8 +359,8 @@ fn check_urls(flags: &Flags, given: &BTreeSet<&'static str>) -> Result<(), Confi
     Ok(())
 }
 
-/// A flag that promises what is not there must not be passed over: clients and operators would trust
-/// a server that is less than it was told.
+/// A flag that promises what is not there must not be passed over: clients and operators would
+/// trust a server that is less than it was told.
 fn check_served(flags: &Flags) -> Result<(), ConfigError> {
     let unserved = FLAGS
         .iter()

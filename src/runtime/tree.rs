@@ -69,7 +69,12 @@ impl TreePages {
         if size > before {
             // Takes the room now: a full disk is noticed here, before anything is written, and not
             // by a write in the middle of a commit.
-            rustix::fs::fallocate(&*self.file, FallocateFlags::empty(), before, size - before)?;
+            let flags = FallocateFlags::empty();
+            if let Err(error) = rustix::fs::fallocate(&*self.file, flags, before, size - before) {
+                // What it got before it failed would be missing elsewhere: the log needs room, too.
+                let _ = self.file.set_len(before);
+                return Err(error.into());
+            }
         } else {
             // The map first: a reader that came in between would be killed by a page past the end.
             self.pages.set_size(size);
