@@ -253,6 +253,15 @@ impl Replay {
         i: usize,
     ) -> Result<(), WalError> {
         let OnDisk { seq, size, .. } = segments[i];
+        if !size.is_multiple_of(BLOCK_SIZE as u64) {
+            // Segments are made whole before they get their name.
+            return Err(WalError::Malformed {
+                file: FileRole::Segment(seq).path(dir),
+                offset: size,
+                expected: "a size of whole blocks",
+                found: size % BLOCK_SIZE as u64,
+            });
+        }
         let scanner = match i.checked_sub(1).map(|before| segments[before]) {
             None => Scanner::oldest(seq, size),
             Some(before) => {

@@ -339,11 +339,15 @@ impl Scanner {
             Some(base) => header.lsn.0 == base.0 + offset,
             None => header.lsn.0 >= offset,
         };
-        let own = place
-            && header.seq == self.seq
+        let ours = header.seq == self.seq
             && chain.stream.is_none_or(|stream| stream == header.stream)
-            && header.epoch >= chain.epoch
-            && u64::from(header.span) <= self.size - offset;
+            && header.epoch >= chain.epoch;
+        if ours && !place && offset == 0 && chain.end.is_some() {
+            // The first batch of this segment, but of another place in the log: a segment before
+            // it is shorter than it was. What was durable then must be here, or it is lost.
+            refuse_if_durable(chain, &header, offset, header.lsn)?;
+        }
+        let own = ours && place && u64::from(header.span) <= self.size - offset;
         if !own {
             return Ok(None);
         }

@@ -333,7 +333,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-// Catches: a missing or foreign segment file taken for an end of the log.
+// Catches: a missing, shortened or foreign segment file taken for an end of the log.
 #[test]
 fn missing_segments() {
     use crate::wal::{Bounds, Log, Options, WalError};
@@ -348,7 +348,10 @@ fn missing_segments() {
         bounds,
         ..Options::new("/wal")
     };
-    for missing in 1..5u64 {
+    for (missing, cut_to) in [1, 2, 3, 4]
+        .into_iter()
+        .flat_map(|n: u64| [None, Some(0), Some(4096), Some(8192), Some(500)].map(|to| (n, to)))
+    {
         let world = World::new(missing);
         let (env, with) = (world.clone(), options.clone());
         let opened = world.block_on(async move { Log::open(&env, with).await }, 1000);
@@ -367,11 +370,19 @@ fn missing_segments() {
             world.run_tasks();
         }
         world.power_cut();
-        world.forget(std::path::Path::new(&format!("/wal/{missing:016x}.wal")));
+        let name = format!("/wal/{missing:016x}.wal");
+        let path = std::path::Path::new(&name);
+        match cut_to {
+            Some(size) => world.cut(path, size),
+            None => world.forget(path),
+        }
         let (env, with) = (world.clone(), options.clone());
         let opened = world.block_on(async move { Log::open(&env, with).await }, 1000);
         let error = opened.expect("ends").map(|_| ()).expect_err("refuses");
-        assert!(matches!(error, WalError::SegmentMissing { .. }), "{error}");
+        let missing_segment = matches!(error, WalError::SegmentMissing { .. });
+        let damaged = matches!(error, WalError::Lost { .. } | WalError::Malformed { .. });
+        let named = missing_segment || (damaged && cut_to.is_some());
+        assert!(named, "{missing} cut to {cut_to:?}: {error}");
     }
 }
 

@@ -351,6 +351,17 @@ impl World {
         inner.files.get_mut(&file).expect("named files exist")[offset as usize] ^= 0x40;
     }
 
+    /// Cuts a file on the disk.
+    pub fn cut(&self, path: &Path, size: usize) {
+        let inner = &mut *self.inner.borrow_mut();
+        let file = inner.names[path];
+        inner
+            .files
+            .get_mut(&file)
+            .expect("named files exist")
+            .truncate(size);
+    }
+
     pub fn paths(&self) -> Vec<PathBuf> {
         self.inner.borrow().names.keys().cloned().collect()
     }
