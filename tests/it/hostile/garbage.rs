@@ -10,8 +10,9 @@ use crate::rng::Rng;
 const TOGETHER: usize = 40;
 const ROUNDS: usize = 5;
 /// What all rounds but the first may leave behind: half a KiB per connection, less than any
-/// connection keeps. The first is not counted: the allocator keeps what it took for it.
-const LEFT_BYTES_MAX: usize = TOGETHER * (ROUNDS - 1) * KINDS.len() * 512;
+/// connection keeps. The first is not counted: the allocator keeps what it took for it. And 1 MiB
+/// of the cores' receive buffers, whose pages are taken as they are first written to.
+const LEFT_BYTES_MAX: usize = TOGETHER * (ROUNDS - 1) * KINDS.len() * 512 + (1 << 20);
 /// What the most expensive moment may take: for each connection that is open the largest receive
 /// buffer (128 KiB) and head (16 KiB), and as much again for what the allocator cannot reuse.
 const PEAK_BYTES_MAX: usize = TOGETHER * 2 * ((128 + 16) << 10);
